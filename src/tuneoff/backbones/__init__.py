@@ -1,0 +1,1 @@
+"""Backbones: load, quantize, run without padding, grow heads; and the built-in small ones."""

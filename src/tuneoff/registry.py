@@ -1,0 +1,114 @@
+"""Finds methods, tasks, datasets and metrics by the name of their file.
+
+A part is one file: its stem is its name in a study, and it defines exactly one public class
+that derives from the kind's base (`Method`, `Task`, `Dataset`, `Metric`). Files are looked for in
+
+1. the package's own folder of that kind,
+2. entry points of installed packages (group `tuneoff.methods`, ...: name = part, value = module),
+3. plug-in folders: `$TUNEOFF_PLUGINS` (os.pathsep-separated) and `./tuneoff_plugins`,
+   each with a sub-folder per kind (`methods/`, `tasks/`, `datasets/`, `metrics/`).
+
+Names are listed without importing anything; a part is imported when it is asked for.
+Source of the idea: EleutherAI/lm-evaluation-harness `api/registry.py` (lazy targets, collisions named).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from tuneoff.errors import TuneoffError
+
+Kind = Literal["methods", "tasks", "datasets", "metrics"]
+KINDS: tuple[Kind, ...] = ("methods", "tasks", "datasets", "metrics")
+_BASES = {"methods": "Method", "tasks": "Task", "datasets": "Dataset", "metrics": "Metric"}
+
+
+def names(kind: Kind) -> list[str]:
+    """The sorted names of all parts of a kind."""
+    return sorted(_locations(kind))
+
+
+def get(kind: Kind, name: str) -> Any:
+    """The class of one part.
+
+    Raises TuneoffError, with the nearest right name, when there is none.
+    """
+    locations = _locations(kind)
+    if name not in locations:
+        raise TuneoffError(
+            f"{kind[:-1]} {name!r} is not known{nearest(name, list(locations))}. "
+            f"Known: {', '.join(sorted(locations))}"
+        )
+    return _load(kind, name, locations[name])
+
+
+def nearest(word: str, allowed: list[str]) -> str:
+    """`; did you mean 'lora'?` or nothing."""
+    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _locations(kind: Kind) -> dict[str, str]:
+    """Part name -> module name or file path; one name found in two places is an error."""
+    found: dict[str, str] = {}
+
+    def add(name: str, target: str) -> None:
+        if found.setdefault(name, target) != target:
+            raise TuneoffError(
+                f"two {kind} are called {name!r}: {found[name]} and {target}; rename one of them"
+            )
+
+    package = Path(__file__).parent / kind
+    for path in sorted(package.glob("[!_]*.py")):
+        if not path.stem.endswith("_rows"):
+            add(path.stem, f"tuneoff.{kind}.{path.stem}")
+    for entry in importlib.metadata.entry_points(group=f"tuneoff.{kind}"):
+        add(entry.name, entry.value)
+    for folder in _plugin_folders():
+        for path in sorted((folder / kind).glob("[!_]*.py")):
+            add(path.stem, str(path.resolve()))
+    return found
+
+
+def _plugin_folders() -> list[Path]:
+    listed = os.environ.get("TUNEOFF_PLUGINS", "").split(os.pathsep)
+    folders = [Path(item) for item in listed if item] + [Path("tuneoff_plugins")]
+    unique = {folder.resolve(): folder for folder in folders if folder.is_dir()}
+    return list(unique.values())
+
+
+@cache
+def _load(kind: Kind, name: str, target: str) -> Any:
+    if target.endswith(".py"):
+        module_name = f"tuneoff_plugins_{kind}_{name}"
+        spec = importlib.util.spec_from_file_location(module_name, target)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        spec.loader.exec_module(module)
+    else:
+        module = importlib.import_module(target)
+    base = getattr(importlib.import_module(f"tuneoff.{kind}"), _BASES[kind])
+    parts = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and issubclass(value, base)
+        and value is not base
+        and value.__module__ == module.__name__
+    ]
+    if len(parts) != 1:
+        raise TuneoffError(
+            f"{target}: a {kind[:-1]} file defines exactly one class derived from "
+            f"tuneoff.{kind}.{_BASES[kind]}; found {[part.__name__ for part in parts] or 'none'}"
+        )
+    return parts[0]

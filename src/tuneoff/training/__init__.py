@@ -1,0 +1,1 @@
+"""Training: the one loop, cohorts, batching, optimizers, checkpoints, meters."""
