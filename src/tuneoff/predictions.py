@@ -1,0 +1,91 @@
+"""Per-example predictions of a run, as one Parquet file that is written whole or not at all.
+
+Columns, all of length n: split (`validation` | `test`), row (index in the split), label and
+prediction (class indices), loss (nats), and, for tasks with classes, probabilities (n, classes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tuneoff.errors import LedgerError
+
+
+def write_predictions(path: Path, columns: Mapping[str, Any]) -> None:
+    """Writes predictions whole or not at all.
+
+    Raises LedgerError for a missing column or columns of unequal length.
+    """
+    types = {
+        "split": pa.string(),
+        "row": pa.int64(),
+        "label": pa.int64(),
+        "prediction": pa.int64(),
+        "loss": pa.float64(),
+    }
+    if missing := [name for name in types if name not in columns]:
+        raise LedgerError(f"{path}: predictions lack the column {', '.join(missing)}")
+    lengths = {name: len(columns[name]) for name in columns}
+    if len(set(lengths.values())) != 1:
+        raise LedgerError(f"{path}: the columns of predictions have unequal lengths: {lengths}")
+    arrays = {name: pa.array(np.asarray(columns[name]), kind) for name, kind in types.items()}
+    if columns.get("probabilities") is not None:
+        table_NC = np.ascontiguousarray(columns["probabilities"], dtype=np.float32)
+        offsets = np.arange(len(table_NC) + 1, dtype=np.int32) * table_NC.shape[1]
+        arrays["probabilities"] = pa.ListArray.from_arrays(offsets, table_NC.reshape(-1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".parquet.tmp")
+    with temporary.open("wb") as file:
+        pq.write_table(pa.table(arrays), file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def read_predictions(path: Path) -> dict[str, np.ndarray]:
+    """The columns as numpy: split str, whole numbers int64, loss float64, probabilities float32.
+
+    Raises LedgerError when the file is missing or damaged.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise LedgerError(
+            f"{path}: the predictions of this run are missing; run the study again, "
+            "which repeats this run alone"
+        ) from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise LedgerError(
+            f"{path}: cannot be read as Parquet ({error}); delete it and run the study again"
+        ) from error
+    return {name: _column(table.column(name)) for name in table.column_names}
+
+
+def _column(column: Any) -> np.ndarray:
+    """A column of Arrow as numpy: lists of one length become a table."""
+    array = column.combine_chunks()
+    if not pa.types.is_list(array.type):
+        values: np.ndarray = array.to_numpy(zero_copy_only=False)
+        return values.astype(str) if values.dtype == object else values
+    flat = array.flatten().to_numpy(zero_copy_only=False)
+    table: np.ndarray = flat.reshape(len(array), -1) if len(array) else flat.reshape(0, 0)
+    return table
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a new name in a folder last; Windows neither needs nor allows it."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
