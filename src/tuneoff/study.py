@@ -1,0 +1,319 @@
+"""What a person writes: backbones x tasks x methods x seeds, with training settings and a budget.
+
+    study = load_study("study.yaml")
+    study = Study(name="mine", backbones=["mini-bert"], tasks=["synthetic"], methods=["full", "lora"])
+
+The models below are the canonical form. `study_form.py` folds the short forms that people write
+(`full`, `{lora: {rank: 16}}`) into it; `study_faults.py` turns what pydantic finds into our
+sentences. Every fault is reported at once, and nothing is loaded before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from tuneoff import registry
+from tuneoff.datasets import Dataset
+from tuneoff.errors import StudyError, TuneoffError
+from tuneoff.methods import Method
+from tuneoff.settings import Settings
+from tuneoff.tasks import Task
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Quantization = Literal["none", "nf4", "fp4", "int8"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Group(Settings):
+    """Settings of which some have no effect under the others."""
+
+    def unused(self) -> dict[str, str]:
+        """Field -> why it has no effect; giving such a field is a fault."""
+        return {}
+
+    def in_force(self) -> dict[str, Any]:
+        """Plain JSON data of the fields that have an effect."""
+        return self.model_dump(mode="json", exclude=set(self.unused()))
+
+
+class BackboneSpec(Group):
+    """A pretrained model, and how it is held in memory."""
+
+    name: Name
+    """Its name in tables."""
+    model: str
+    """A built-in name (`mini-bert`), a folder, or a Hugging Face hub name."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model; the hub's default when not given."""
+    dtype: Dtype = "float32"
+    """Type of the weights that are not quantized. Fine-tuning all of them wants float32."""
+    quantization: Quantization = "none"
+    """Frozen linear layers in 4 bits (`nf4`, `fp4`) or 8 (`int8`), by bitsandbytes."""
+    double_quantization: bool = True
+    """Quantize the 4-bit scales too. Source: QLoRA, arXiv 2305.14314, section 3."""
+    compute_dtype: Dtype = "float32"
+    """Type in which 4-bit weights are multiplied; QLoRA's scripts use bfloat16 on GPUs."""
+    dequantized_cache_gb: float | None = Field(default=None, ge=0)
+    """Gigabytes of dequantized weights to keep, bit-equal and faster; null lets the plan choose."""
+
+    def unused(self) -> dict[str, str]:
+        four_bit = self.quantization in ("nf4", "fp4")
+        reasons: dict[str, str] = {}
+        if not four_bit:
+            why = f"4-bit weights only, and quantization is {self.quantization}"
+            reasons |= dict.fromkeys(
+                ("double_quantization", "compute_dtype", "dequantized_cache_gb"), why
+            )
+        return reasons
+
+
+class Split(Settings):
+    """How splits are made that the data does not bring."""
+
+    validation: Share | Annotated[int, Field(gt=0)] = 0.1
+    """Share, or number of rows, taken from train when there is no validation split."""
+    test: Share | Annotated[int, Field(gt=0)] = 0.1
+    """Share, or number of rows, taken from train when there is no test split."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the draw, of `limit` too."""
+    stratify: bool = True
+    """Keep the classes' shares in every split."""
+
+
+class Limit(Settings):
+    """At most so many rows of each split, drawn with `split.seed`."""
+
+    train: int | None = Field(default=None, gt=0)
+    validation: int | None = Field(default=None, gt=0)
+    test: int | None = Field(default=None, gt=0)
+
+
+class DataSpec(Settings):
+    """Where rows come from, and what is done to them before the task sees them."""
+
+    dataset: str
+    """The kind of source: a dataset part (`csv`, `json`, `hub`, ...)."""
+    source: SerializeAsAny[Dataset]
+    """The dataset part's own settings; in YAML they stand beside `dataset`."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """What the task calls a column -> what the data calls it, e.g. `{text: review}`."""
+    split: Split = Split()
+    limit: Limit = Limit()
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _known_part("datasets", name)
+
+    @field_validator("source", mode="plain")
+    @classmethod
+    def _read_source(cls, value: Any, info: ValidationInfo) -> Any:
+        return _part_settings("datasets", "dataset", value, info)
+
+
+class TaskSpec(Settings):
+    """What the model is asked to do, on which data, judged by which metric."""
+
+    name: Name
+    """Its name in tables."""
+    task: str
+    """A task part, e.g. `text_classification`."""
+    settings: SerializeAsAny[Task]
+    """The task part's own settings; in YAML they stand beside `task`."""
+    data: DataSpec
+    metric: str | None = None
+    """The metric that methods are compared by; the task's first when not given."""
+    metrics: tuple[str, ...] | None = None
+    """All metrics that are reported; the task's own list when not given."""
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _known_part("tasks", name)
+
+    @field_validator("settings", mode="plain")
+    @classmethod
+    def _read_settings(cls, value: Any, info: ValidationInfo) -> Any:
+        return _part_settings("tasks", "task", value, info)
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, name: str | None) -> str | None:
+        return name if name is None else _known_part("metrics", name)
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return names if names is None else tuple(_known_part("metrics", name) for name in names)
+
+    @property
+    def primary_metric(self) -> str:
+        """The metric that methods are compared by."""
+        return self.metric or (self.metrics or self.settings.metrics)[0]
+
+    @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """Every reported metric, the primary one first."""
+        rest = self.metrics or self.settings.metrics
+        return (self.primary_metric, *(name for name in rest if name != self.primary_metric))
+
+
+class Training(Group):
+    """How a run is trained; names and defaults are Hugging Face Trainer's where it has them."""
+
+    epochs: float = Field(default=3, gt=0)
+    """Passes over the train split. Source: BERT, arXiv 1810.04805, A.3 (2 to 4)."""
+    max_steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps, instead of `epochs`."""
+    batch_size: int = Field(default=16, gt=0)
+    """Examples per optimizer step. Source: BERT, A.3 (16 or 32)."""
+    micro_batch_size: int | None = Field(default=None, gt=0)
+    """Examples per forward pass; accumulation is exact. Null: as many as memory holds."""
+    optimizer: Literal[
+        "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor", "sgd"
+    ] = "adamw"
+    weight_decay: float = Field(default=0.01, ge=0)
+    """On matrices only, not on biases and norms (as in Trainer). Source: BERT, A.2."""
+    betas: tuple[
+        Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]
+    ] = (0.9, 0.999)
+    """AdamW's decay rates of the moments."""
+    eps: float = Field(default=1e-8, gt=0)
+    """AdamW's term against division by zero."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """The learning rate after warm-up: held, or down to zero at the last step."""
+    warmup_ratio: float = Field(default=0.06, ge=0, lt=1)
+    """Share of the steps in which the rate rises from zero.
+    Source: RoBERTa, arXiv 1907.11692, table 10; microsoft/LoRA NLU scripts; t-few."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """The same in steps, instead of `warmup_ratio`."""
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
+    """Each member's gradient is clipped to this norm; null does not clip."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the forward and backward pass; fp16 scales the loss."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout inside the backbone; null keeps the backbone's own."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice to keep fewer of them."""
+    loss_weighting: Literal["example", "token"] = "example"
+    """Whether a batch's loss is a mean over examples or over labelled tokens."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+    evaluate_every: Literal["epoch"] | Annotated[int, Field(gt=0)] = "epoch"
+    """Evaluate on the validation split after each epoch, or every so many steps."""
+    best_checkpoint: bool = True
+    """Test the checkpoint that was best on the validation split, not the last one."""
+    early_stopping_patience: int | None = Field(default=None, gt=0)
+    """Stop after so many evaluations without a better one; null never does."""
+    cache_frozen_prefix: bool = True
+    """Run the layers below the lowest trained one once per example and keep the result.
+    Dropout is then off in those layers."""
+
+    def unused(self) -> dict[str, str]:
+        reasons: dict[str, str] = {}
+        if self.max_steps is not None:
+            reasons["epochs"] = "max_steps is given, and both say how long to train"
+        if self.warmup_steps is not None:
+            reasons["warmup_ratio"] = "warmup_steps is given, and both say how long to warm up"
+        if self.optimizer in ("sgd", "adafactor"):
+            reasons |= dict.fromkeys(
+                ("betas", "eps"), f"AdamW only, and optimizer is {self.optimizer}"
+            )
+        return reasons
+
+    def overridden(self, other: Training | None) -> Training:
+        """These settings, with those that `other` was given in their place."""
+        if other is None:
+            return self
+        given = other.model_dump(exclude_unset=True)
+        kept = self.model_dump(exclude_unset=True)
+        for one, rival in (("max_steps", "epochs"), ("warmup_steps", "warmup_ratio")):
+            if one in given or rival in given:
+                kept.pop(one, None)
+                kept.pop(rival, None)
+        return Training.model_validate(kept | given)
+
+
+class MethodSpec(Settings):
+    """A method with its settings, and training settings of its own where it needs them."""
+
+    name: Name
+    """Its name in tables."""
+    method: str
+    """A method part, e.g. `lora`."""
+    settings: SerializeAsAny[Method]
+    """The method part's own settings; in YAML they stand beside `method`."""
+    training: Training | None = None
+    """Training settings that differ from the study's."""
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _known_part("methods", name)
+
+    @field_validator("settings", mode="plain")
+    @classmethod
+    def _read_settings(cls, value: Any, info: ValidationInfo) -> Any:
+        return _part_settings("methods", "method", value, info)
+
+
+class Tuning(Settings):
+    """The search for each method's learning rate, on the validation split: equal for every method."""
+
+    probes: int = Field(default=3, ge=0, le=32)
+    """Learning rates tried per method, from its own grid; 0 takes each method's default rate."""
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Length of a probe as a share of a run's."""
+    seed: int = Field(default=1000, ge=0)
+    """The probes' seed: none of the study's own, so that no run is chosen for its luck."""
+
+
+class Budget(Settings):
+    """What the study may use; null sets no bound."""
+
+    minutes: float | None = Field(default=None, gt=0)
+    """For the whole study. Runs that would begin later are recorded as over budget."""
+    run_minutes: float | None = Field(default=None, gt=0)
+    """For the training of one run."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """Of the device; what is free when not given."""
+    workers: int | None = Field(default=None, gt=0)
+    """Processes side by side; on a CPU one per core when not given."""
+
+
+class Comparison(Settings):
+    """How the verdict is reached."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Level of the intervals, and of the tests after correction."""
+
+
+class Study(Settings):
+    """A whole study. Raises StudyError with every fault when it cannot be run."""
+
+    name: Name = "study"
+    backbones: tuple[BackboneSpec, ...] = Field(min_length=1)
+    tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
+    """The seeds, or how many (from 0 on)."""
+    training: Training = Training()
+    tuning: Tuning = Tuning()
+    budget: Budget = Budget()
+    comparison: Comparison = Comparison()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __init__(self, **written: Any) -> None:
+        _fill(self, written, source="study")
+
+
+def load_study(source: str | Path | Mapping[str, Any]) -> Study:
+    """The study of a YAML file (paths in it are relative to it) or of plain data."""
+    raise NotImplementedError
