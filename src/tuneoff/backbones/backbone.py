@@ -1,0 +1,339 @@
+"""A backbone: a Hugging Face model, its tokenizer, and its sites.
+
+`inspect` builds the weightless shape of a model from its configuration (meta device), so that a
+study is checked and planned before anything is loaded; `load` brings the weights.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from tuneoff.backbones import roles
+from tuneoff.backbones.sites import Bounds, Kind, Site
+from tuneoff.errors import BackboneError
+from tuneoff.registry import nearest
+
+BackboneKind = Literal["encoder", "decoder", "encoder_decoder"]
+Head = Literal["sequence_classification", "causal_lm"]
+BUILTIN = Path(__file__).parent / "builtin"
+BUILTIN_NAMES = {"mini-bert": "tuneoff-mini-bert"}
+
+_DECODERS = frozenset(
+    "gpt2 gpt_neo gptj gpt_neox llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 opt "
+    "bloom falcon stablelm olmo olmo2 starcoder2 smollm3 granite mpt".split()
+)
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """How to load: everything that changes the numbers of the frozen model.
+
+    quantization: `none`, `nf4`, `fp4`, `int8`; dequantized_cache_gb: memory in GB for weights of a
+    4-bit model that are kept dequantized (None: none are).
+    """
+
+    model: str
+    revision: str | None = None
+    quantization: str = "none"
+    double_quantization: bool = True
+    compute_dtype: str = "float32"
+    dtype: str = "float32"
+    dequantized_cache_gb: float | None = None
+
+
+@dataclass
+class Backbone:
+    """The model with its sites by name; `model` is the whole Hugging Face model with its head."""
+
+    options: BackboneOptions
+    head: Head
+    model: Any
+    tokenizer: Any
+    kind: BackboneKind
+    blocks: int
+    sites: dict[str, Site]
+    device: torch.device
+    new_names: frozenset[str] = frozenset()
+    _bounds: Bounds = field(default=((0, 0),))
+
+    @property
+    def config(self) -> Any:
+        """The Hugging Face configuration."""
+        return self.model.config
+
+    @property
+    def base_prefix(self) -> str:
+        """The attribute of the headless model, e.g. `bert`, `transformer`, `model`."""
+        return str(self.model.base_model_prefix)
+
+    @property
+    def head_sites(self) -> list[Site]:
+        """Sites without pretrained weights: every method trains them."""
+        return [site for site in self.sites.values() if site.is_head]
+
+    @property
+    def total_parameters(self) -> int:
+        """Parameters of the whole model, head included; a quantized weight counts its entries."""
+        count = 0
+        for site in self.sites.values():
+            if site.kind == "linear":
+                count += site.in_features * site.out_features
+                count += site.out_features if site.has_bias else 0
+            else:
+                count += sum(p.numel() for p in site.module.parameters(recurse=False))
+        tied = self.model.get_output_embeddings() if self.head == "causal_lm" else None
+        inputs = self.model.get_input_embeddings()
+        if tied is not None and tied.weight is inputs.weight:
+            count -= inputs.weight.numel()
+        return count
+
+    def select(self, targets: str | Sequence[str]) -> list[Site]:
+        """Linear sites of the pretrained part by target: `all-linear`, a role (`query`), the end
+        of a module name (`q_proj`), a glob (`*.layer.1?.*`) or a regular expression (full match).
+
+        Raises BackboneError naming the targets that match nothing, and what there is.
+        """
+        linear = [s for s in self.sites.values() if s.kind == "linear" and not s.is_head
+                  and s.role != "pooler" and not self._is_output_embedding(s)]
+        if targets == "all-linear" or list(targets) == ["all-linear"]:
+            return linear
+        wanted = [targets] if isinstance(targets, str) else list(targets)
+        chosen: dict[str, Site] = {}
+        missing = []
+        for target in wanted:
+            hits = [s for s in linear if _matches(s, target)]
+            if target in ("query", "key", "value") and not hits:
+                hits = [s for s in linear if s.role == "qkv"]
+            if not hits:
+                missing.append(target)
+            chosen.update({s.name: s for s in hits})
+        if missing:
+            known = sorted({s.role for s in linear} | {s.name.rsplit(".", 1)[-1] for s in linear})
+            raise BackboneError(
+                f"target_modules: {', '.join(map(repr, missing))} match"
+                f"{'es' if len(missing) == 1 else ''} no linear module of {self.options.model}"
+                f"{nearest(missing[0], known)}. Allowed: 'all-linear', a role or name "
+                f"({', '.join(known)}), a glob or a regular expression over full module names"
+            )
+        return [s for s in linear if s.name in chosen]
+
+    def _is_output_embedding(self, site: Site) -> bool:
+        return self.model.get_output_embeddings() is site.module
+
+    def fresh_head(self, generator: torch.Generator) -> None:
+        """Draw new weights for the head sites, as the Hugging Face model initialises them."""
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            for site in self.head_sites:
+                module = site.module
+                for name, parameter in module.named_parameters(recurse=False):
+                    drawn = torch.empty(parameter.shape)
+                    if name == "bias":
+                        drawn.zero_()
+                    else:
+                        drawn.normal_(0.0, _initializer_std(self.config, site))
+                    parameter.copy_(drawn)
+
+
+def _initializer_std(config: Any, site: Site) -> float:
+    """Standard deviation of a new linear layer; T5's own formula is factor * d_model**-0.5
+    (transformers `T5PreTrainedModel._init_weights`)."""
+    if getattr(config, "model_type", "") in ("t5", "mt5", "umt5"):
+        return float(getattr(config, "initializer_factor", 1.0)) * site.in_features**-0.5
+    return float(getattr(config, "initializer_range", 0.02))
+
+
+def _matches(site: Site, target: str) -> bool:
+    if site.role == target or site.name == target or site.name.endswith("." + target):
+        return True
+    if any(ch in target for ch in "*?[") and fnmatch.fnmatchcase(site.name, target):
+        return True
+    try:
+        return re.fullmatch(target, site.name) is not None
+    except re.error:
+        return False
+
+
+def resolve(model: str) -> str:
+    """A built-in short name as its folder; a folder or hub name as it is."""
+    if model in BUILTIN_NAMES:
+        return str(BUILTIN / BUILTIN_NAMES[model])
+    return str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
+
+
+def _config(options: BackboneOptions) -> Any:
+    from transformers import AutoConfig
+
+    return _from_hub(options, AutoConfig)
+
+
+def _from_hub(options: BackboneOptions, auto: Any, **kwargs: Any) -> Any:
+    """`auto.from_pretrained`, with one clear error in place of what the hub client throws."""
+    path = resolve(options.model)
+    local = Path(path).is_dir()
+    looks_local = options.model.startswith((".", "~", os.sep))
+    if looks_local and not local:
+        raise BackboneError(f"backbone {options.model!r}: no such folder; give a folder in Hugging "
+                            "Face layout (config.json, model.safetensors, tokenizer.json), a hub "
+                            f"name, or a built-in one: {', '.join(BUILTIN_NAMES)}")
+    try:
+        return auto.from_pretrained(path, revision=options.revision or "main", **kwargs)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if local:
+            raise BackboneError(f"backbone folder {path}: {reason}") from error
+        raise BackboneError(
+            f"backbone {options.model!r} is neither a folder nor in the local hub cache, and the "
+            f"hub did not deliver it ({reason}). On a machine with network: `hf download "
+            f"{options.model}`, then copy the folder here and name its path; or use a built-in "
+            f"backbone: {', '.join(BUILTIN_NAMES)}"
+        ) from error
+
+
+def _model_class(head: Head, config: Any) -> Any:
+    import transformers
+
+    return {
+        "sequence_classification": transformers.AutoModelForSequenceClassification,
+        "causal_lm": transformers.AutoModelForCausalLM,
+    }[head]
+
+
+def inspect(options: BackboneOptions, head: Head = "sequence_classification",
+            classes: int = 2) -> Backbone:
+    """The model's shape without weights (meta device): sites, roles and sizes.
+
+    Raises BackboneError when the configuration cannot be had or has no such head.
+    """
+    config = _config(options)
+    if head == "sequence_classification":
+        config.num_labels = classes
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = _model_class(head, config).from_config(config)
+    except ValueError as error:
+        raise BackboneError(f"backbone {options.model!r} has no {head.replace('_', ' ')} form in "
+                            f"transformers: {str(error).splitlines()[0]}") from error
+    return _wrap(options, head, model, tokenizer=None, device=torch.device("meta"),
+                 new_names=frozenset())
+
+
+def load(options: BackboneOptions, head: Head = "sequence_classification",
+         classes: Sequence[str] = ("0", "1"), device: str | torch.device = "cpu") -> Backbone:
+    """The model with its weights, frozen, in evaluation mode, and its tokenizer.
+
+    New heads stay in float32 and are never quantized.
+    """
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    from tuneoff.backbones.quantization import quantization_config
+
+    device = torch.device(device)
+    shape = inspect(options, head, len(classes))
+    kwargs: dict[str, Any] = {"dtype": getattr(torch, options.dtype), "output_loading_info": True}
+    if head == "sequence_classification":
+        kwargs["num_labels"] = len(classes)
+        kwargs["id2label"] = dict(enumerate(classes))
+        kwargs["label2id"] = {name: index for index, name in enumerate(classes)}
+    quantized = quantization_config(options, skip=[
+        site.name for site in shape.sites.values() if site.is_head or site.role == "pooler"])
+    if quantized is not None:
+        kwargs["quantization_config"] = quantized
+        kwargs["device_map"] = {"": str(device)}
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, info = _from_hub(options, _model_class(head, shape.config), **kwargs)
+            tokenizer = _from_hub(options, AutoTokenizer)
+    finally:
+        logging.set_verbosity(verbosity)
+    model.requires_grad_(False)
+    model.eval()
+    if quantized is None:
+        model.to(device)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
+    new = frozenset(name.rsplit(".", 1)[0] for name in info["missing_keys"])
+    backbone = _wrap(options, head, model, tokenizer, device, new)
+    for site in backbone.head_sites:
+        site.module.to(torch.float32)
+    if options.dequantized_cache_gb:
+        from tuneoff.backbones.quantization import keep_dequantized
+
+        keep_dequantized(backbone, int(options.dequantized_cache_gb * 1e9))
+    return backbone
+
+
+def _wrap(options: BackboneOptions, head: Head, model: Any, tokenizer: Any,
+          device: torch.device, new_names: frozenset[str]) -> Backbone:
+    config = model.config
+    kind: BackboneKind = "encoder"
+    if getattr(config, "is_encoder_decoder", False):
+        kind = "encoder_decoder"
+    elif config.model_type in _DECODERS or head == "causal_lm":
+        kind = "decoder"
+    sites, blocks = _find_sites(model, head, new_names)
+    return Backbone(options, head, model, tokenizer, kind, blocks, sites, device, new_names)
+
+
+def _find_sites(model: Any, head: Head, new_names: frozenset[str]) -> tuple[dict[str, Site], int]:
+    """Every module that owns parameters, in order, and the number of blocks."""
+    prefix = model.base_model_prefix + "."
+    owners = [(name, module) for name, module in model.named_modules()
+              if any(True for _ in module.parameters(recurse=False))]
+    encoder_blocks = 1 + max((roles.block(n) or 0 for n, _ in owners if ".decoder." not in n
+                              or ".encoder." in n), default=0)
+    two_stacks = getattr(model.config, "is_encoder_decoder", False)
+    if not two_stacks:
+        encoder_blocks = 0
+    blocks = encoder_blocks + 1 + max(
+        (roles.block(n) or 0 for n, _ in owners if not two_stacks or ".decoder." in n), default=0)
+    sites = {}
+    seen_block = False
+    for name, module in owners:
+        kind = _module_kind(module)
+        index = roles.block(name)
+        in_decoder = two_stacks and ".decoder." in name
+        outside = not name.startswith(prefix)
+        is_head = outside and head == "sequence_classification" or (
+            kind == "linear" and name in new_names and head == "sequence_classification")
+        if index is not None:
+            seen_block = True
+            block = index + (encoder_blocks if in_decoder else 0)
+        elif is_head or outside:
+            block = blocks + 1
+        elif in_decoder:
+            block = encoder_blocks if kind == "embedding" else blocks
+        else:
+            block = blocks if seen_block and kind != "embedding" else -1
+            if two_stacks and block == blocks:
+                block = encoder_blocks
+        sites[name] = Site(name, module, kind, roles.role(name, kind), block, is_head)
+    return sites, blocks
+
+
+def _module_kind(module: nn.Module) -> Kind:
+    name = type(module).__name__
+    if isinstance(module, nn.Linear) or name in ("Conv1D", "Linear4bit", "Linear8bitLt"):
+        return "linear"
+    if isinstance(module, nn.Embedding):
+        return "embedding"
+    if "Norm" in name:
+        return "norm"
+    return "other"

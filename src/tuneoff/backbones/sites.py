@@ -1,0 +1,239 @@
+"""Sites and hooks: where a method enters a frozen backbone, and what it does there.
+
+A site stands in front of one module of the backbone that owns parameters. It runs the frozen
+module once over the rows of all members, and lets each member's hook act on that member's rows
+alone, so gradients and numbers of members never mix.
+
+Axes: T rows of all members end to end (tokens, or sequences in a padded batch), t rows of one
+member, I features in, O features out. `bounds` holds (start, end) of each member along T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from tuneoff.training.streams import Stream
+
+Bounds = Sequence[tuple[int, int]]
+Kind = Literal["linear", "norm", "embedding", "other"]
+
+
+class Hook(nn.Module):
+    """One member's trainable module at one site.
+
+    A hook either `replaces` the frozen module for its rows, or may change what goes in
+    (`changes_input`) and what comes out. It draws randomness from `stream` alone.
+    """
+
+    replaces: ClassVar[bool] = False
+    changes_input: ClassVar[bool] = False
+    fused: ClassVar[Callable[..., Tensor] | None] = None
+    """`fused(site, x, bounds, hooks)`: the whole site in one operation, used where the hooks of
+    all members are of this class."""
+
+    stream: Stream | None = None
+    """The member's random stream; set by the engine."""
+
+    def before(self, x_tI: Tensor, site: Site) -> Tensor:
+        """The input that the frozen module sees for this member."""
+        return x_tI
+
+    def after(self, x_tI: Tensor, y_tO: Tensor, site: Site) -> Tensor:
+        """The output for this member; `x_tI` is the input before `before`."""
+        return y_tO
+
+    def replace(self, x_tI: Tensor, site: Site) -> Tensor:
+        """The output for this member when the hook `replaces` the frozen module."""
+        raise NotImplementedError
+
+    def learning_rate_ratio(self, name: str) -> float:
+        """What the member's learning rate is multiplied by for the parameter `name`."""
+        return 1.0
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay applies: matrices only, as transformers' Trainer does."""
+        return bool(self.get_parameter(name).ndim >= 2)
+
+    def merged(self, site: Site) -> dict[str, Tensor] | None:
+        """The site's own parameters (names as in its module) with this hook folded in, in fp32
+        and the module's orientation; None when the hook cannot be folded."""
+        return None
+
+    def dropout(self, x: Tensor, p: float) -> Tensor:
+        """Dropout from the member's own stream; nothing in evaluation or at p = 0."""
+        if not self.training or p == 0.0:
+            return x
+        assert self.stream is not None, "a training hook has no random stream"
+        return self.stream.dropout(x, p)
+
+
+class Own(Hook):
+    """The member's own copy of the site's parameters, all trained: what full fine-tuning, trained
+    blocks and new heads are made of. `shared` maps a tied parameter's id to the one copy of it."""
+
+    replaces = True
+
+    def __init__(self, site: Site, shared: dict[int, nn.Parameter] | None = None):
+        super().__init__()
+        for name, value in site.module.named_parameters(recurse=False):
+            key = id(value)
+            if shared is not None and key in shared:
+                copy = shared[key]
+            else:
+                copy = nn.Parameter(value.detach().clone().float() if value.dtype in
+                                    (torch.float16, torch.bfloat16) else value.detach().clone())
+                if shared is not None:
+                    shared[key] = copy
+            self.register_parameter(name, copy)
+        self._norm = site.kind == "norm"
+
+    def replace(self, x_tI: Tensor, site: Site) -> Tensor:
+        return site.run_with(x_tI, dict(self._parameters))
+
+    def decays(self, name: str) -> bool:
+        return not self._norm and super().decays(name)
+
+    def merged(self, site: Site) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in self._parameters.items()
+                if value is not None}
+
+
+class Site:
+    """One module of the backbone that owns parameters.
+
+    name: dotted, as in the Hugging Face model; role: the same in every architecture (see
+    `roles.py`); block: index of the transformer block, -1 for embeddings, `blocks` and above for
+    what follows the last block; is_head: new, without pretrained weights, trained by every method.
+    """
+
+    def __init__(self, name: str, module: nn.Module, kind: Kind, role: str, block: int,
+                 is_head: bool = False):
+        self.name, self.module, self.kind = name, module, kind
+        self.role, self.block, self.is_head = role, block, is_head
+        self.hooks: list[Hook | None] = []
+        self._forward = module.forward
+        self.transposed = type(module).__name__ == "Conv1D"
+        self.quantized = type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+        self.dequantized: Tensor | None = None
+        """An `nf4`/`fp4` weight kept dequantized, (O, I), within the memory budget."""
+        module_bias = getattr(module, "bias", None)
+        self.has_bias = module_bias is not None
+        if kind == "linear":
+            self.in_features, self.out_features = _linear_shape(module)
+        elif kind == "embedding":
+            self.in_features, self.out_features = module.weight.shape  # type: ignore[union-attr]
+        else:
+            weight = getattr(module, "weight", None)
+            self.in_features = self.out_features = int(weight.shape[-1]) if weight is not None else 0
+
+    def __repr__(self) -> str:
+        return f"Site({self.name}, {self.role}, block {self.block})"
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(O,) frozen bias, or None."""
+        bias: Tensor | None = getattr(self.module, "bias", None)
+        return bias
+
+    def weight(self) -> Tensor:
+        """(O, I) frozen weight of a linear site, dequantized where it is quantized."""
+        if self.dequantized is not None:
+            return self.dequantized
+        weight: Any = self.module.weight
+        if self.quantized:
+            from tuneoff.backbones.quantization import dequantize
+
+            return dequantize(self.module)
+        return weight.t() if self.transposed else weight  # type: ignore[no-any-return]
+
+    def frozen(self, x_TI: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The frozen module alone."""
+        if self.dequantized is not None:
+            bias, weight = self.bias, self.dequantized
+            entered = x_TI.to(weight.dtype)
+            bias = None if bias is None else bias.to(weight.dtype)
+            return F.linear(entered, weight, bias).to(x_TI.dtype)
+        if self.quantized and type(self.module).__name__ == "Linear4bit":
+            from tuneoff.backbones.quantization import linear_4bit
+
+            return linear_4bit(self.module, x_TI)
+        return self._forward(x_TI, *args, **kwargs)  # type: ignore[no-any-return]
+
+    def run_with(self, x: Tensor, parameters: dict[str, Any]) -> Tensor:
+        """The module with other parameters in place of its own."""
+        if self.kind == "linear":
+            weight = parameters["weight"]
+            return F.linear(x, weight.t() if self.transposed else weight, parameters.get("bias"))
+        if isinstance(self.module, nn.LayerNorm):
+            return F.layer_norm(x, self.module.normalized_shape, parameters["weight"],
+                                parameters.get("bias"), self.module.eps)
+        if self.kind == "embedding":
+            return F.embedding(x, parameters["weight"], getattr(self.module, "padding_idx", None))
+        here, self.module.forward = self.module.forward, self._forward
+        try:
+            return functional_call(self.module, parameters, (x,))  # type: ignore[no-any-return]
+        finally:
+            self.module.forward = here
+
+    def __call__(self, x: Tensor, bounds: Bounds) -> Tensor:
+        """The site over the rows of all members. x: (T, ...), -> (T, ...)."""
+        hooks = self.hooks
+        if not any(hooks):
+            return self.frozen(x)
+        first = hooks[0]
+        if first is not None and first.fused is not None and all(
+            type(hook) is type(first) for hook in hooks
+        ):
+            return type(first).fused(self, x, bounds, hooks)  # type: ignore[misc, no-any-return]
+        if len(hooks) == 1:
+            assert first is not None
+            return _one(self, x, first)
+        return self._each(x, bounds)
+
+    def _each(self, x: Tensor, bounds: Bounds) -> Tensor:
+        """Members with different hooks: the frozen module once, then member by member."""
+        hooks = self.hooks
+        inputs = [x[start:end] for start, end in bounds]
+        keeps = [hook is None or not hook.replaces for hook in hooks]
+        frozen: list[Tensor | None] = [None] * len(hooks)
+        if any(keeps):
+            entered = [
+                hook.before(part, self) if hook is not None and hook.changes_input else part
+                for hook, part in zip(hooks, inputs, strict=True)
+            ]
+            whole = all(keeps) and not any(hook is not None and hook.changes_input for hook in hooks)
+            joined = x if whole else torch.cat(
+                [part for part, keep in zip(entered, keeps, strict=True) if keep])
+            sizes = [len(part) for part, keep in zip(entered, keeps, strict=True) if keep]
+            pieces = iter(self.frozen(joined).split(sizes))
+            frozen = [next(pieces) if keep else None for keep in keeps]
+        outputs = []
+        for hook, part, y in zip(hooks, inputs, frozen, strict=True):
+            if hook is None:
+                assert y is not None
+                outputs.append(y)
+            elif y is None:
+                outputs.append(hook.replace(part, self))
+            else:
+                outputs.append(hook.after(part, y, self))
+        return torch.cat(outputs)
+
+
+def _one(site: Site, x: Tensor, hook: Hook) -> Tensor:
+    if hook.replaces:
+        return hook.replace(x, site)
+    entered = hook.before(x, site) if hook.changes_input else x
+    return hook.after(x, site.frozen(entered), site)
+
+
+def _linear_shape(module: Any) -> tuple[int, int]:
+    """(I, O); Conv1D keeps its weight as (I, O)."""
+    if type(module).__name__ == "Conv1D":
+        return int(module.weight.shape[0]), int(module.weight.shape[1])
+    return int(module.in_features), int(module.out_features)
