@@ -1,0 +1,105 @@
+"""What every family shares: blocks in order, the pooled rows alone after the last one, and the
+places where a cached prefix may stand in.
+
+Axes: T tokens, R rows that the head reads, D hidden features, C classes or vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from tuneoff.backbones.backbone import Backbone
+from tuneoff.backbones.sites import Site
+from tuneoff.training.layout import Layout, Pool
+
+
+class Family:
+    """Base of the padding-free forwards. `entry` is where a forward begins: 0 .. blocks-1 are the
+    token states entering that block, `blocks` the rows after the last block, `blocks + 1` the
+    features that the head reads."""
+
+    model_types: ClassVar[tuple[str, ...]]
+    pool: ClassVar[Pool]
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+        self.config: Any = backbone.config
+        self.blocks = backbone.blocks
+        self.prefix = backbone.base_prefix + "."
+        self.gradient_checkpointing = False
+
+    @classmethod
+    def serves(cls, backbone: Backbone) -> bool:
+        """Whether this very model (its options and head) is one that the forward reproduces."""
+        return True
+
+    @property
+    def reads(self) -> Pool:
+        """Which rows the head reads."""
+        return "labelled" if self.backbone.head == "causal_lm" else self.pool
+
+    def site(self, name: str) -> Site:
+        """A site of the headless model by its name there."""
+        return self.backbone.sites[self.prefix + name]
+
+    def embed(self, layout: Layout) -> Tensor:
+        """(T, D) states entering block 0."""
+        raise NotImplementedError
+
+    def block(self, index: int, h_TD: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
+        """One block; with `rows`, the states of those tokens alone come out: (R, D)."""
+        raise NotImplementedError
+
+    def finish(self, h_RD: Tensor, layout: Layout) -> Tensor:
+        """(R, D) features for the head: the final normalization or the pooler."""
+        raise NotImplementedError
+
+    def logits(self, features_RD: Tensor, layout: Layout) -> Tensor:
+        """(R, C)."""
+        raise NotImplementedError
+
+    def advance(self, h: Tensor | None, layout: Layout, entry: int, until: int) -> Tensor:
+        """States at place `until` from those at `entry` (`h` is None for the token ids)."""
+        if h is None:
+            assert entry == 0
+            h = self.embed(layout)
+        for index in range(entry, min(until, self.blocks)):
+            last = index == self.blocks - 1 and until >= self.blocks
+            rows = layout.rows if last and layout.one_row_per_sequence else None
+            h = self._block(index, h, layout, rows)
+            if last and not layout.one_row_per_sequence:
+                h = h[layout.rows]
+        if until > self.blocks >= entry:
+            h = self.finish(h, layout)
+        return h
+
+    def forward(self, layout: Layout, h: Tensor | None = None, entry: int = 0) -> Tensor:
+        """(R, C) logits, from the token ids or from states cached at `entry`."""
+        features = self.advance(h, layout, entry, self.blocks + 1)
+        return self.logits(features, layout)
+
+    def _block(self, index: int, h: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
+        if not (self.gradient_checkpointing and torch.is_grad_enabled() and layout.streams):
+            return self.block(index, h, layout, rows)
+        streams = layout.streams
+        begin = [stream.state() for stream in streams]
+        first = True
+
+        def run(h: Tensor) -> Tensor:
+            nonlocal first
+            if first:
+                first = False
+                return self.block(index, h, layout, rows)
+            now = [stream.state() for stream in streams]
+            for stream, state in zip(streams, begin, strict=True):
+                stream.restore(state)
+            out = self.block(index, h, layout, rows)
+            for stream, state in zip(streams, now, strict=True):
+                stream.restore(state)
+            return out
+
+        return checkpoint(run, h, use_reentrant=False)  # type: ignore[no-any-return]

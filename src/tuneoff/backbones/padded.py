@@ -1,0 +1,125 @@
+"""Any Hugging Face model on padded batches: for architectures without a family of their own.
+
+The model's own forward runs on right-padded ids and goes through the sites, so hooks work as
+everywhere. Micro-batches are sorted by length inside a batch, which keeps most padding away.
+Axes: B sequences of all members, L the longest of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tuneoff.backbones.attach import intercepted
+from tuneoff.backbones.backbone import Backbone
+from tuneoff.training.layout import Layout, Pool
+
+
+class Padded:
+    """The same face as a `Family`, over the Hugging Face model's own forward. Only the features
+    that the head reads can be cached (`entry = blocks + 1`), and only where the head is separate.
+    """
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+        self.blocks = backbone.blocks
+        self.gradient_checkpointing = False
+        self.pool: Pool = "last" if backbone.kind == "decoder" else "first"
+
+    @property
+    def reads(self) -> Pool:
+        """Which rows the head reads."""
+        return "labelled" if self.backbone.head == "causal_lm" else self.pool
+
+    @property
+    def random_streams(self) -> bool:
+        """True where the model draws dropout from PyTorch's global stream, not the members'."""
+        return True
+
+    def forward(self, layout: Layout, h: Tensor | None = None, entry: int = 0) -> Tensor:
+        """(R, C) logits for the layout's rows, from token ids."""
+        assert h is None and entry == 0, "a padded forward begins with the token ids"
+        model: Any = self.backbone.model
+        training = layout.streams is not None
+        model.train(training)
+        if self.gradient_checkpointing and training:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        try:
+            with _dropout(model, layout):
+                return self._forward(model, layout)
+        finally:
+            model.eval()
+            if self.gradient_checkpointing and training:
+                model.gradient_checkpointing_disable()
+
+    def _forward(self, model: Any, layout: Layout) -> Tensor:
+        ids, mask, segments = pad(layout, int(model.config.pad_token_id or 0))
+        bounds = layout.row_bounds if layout.one_row_per_sequence else _sequence_bounds(layout)
+        kwargs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        if segments is not None and getattr(model.config, "type_vocab_size", 0):
+            kwargs["token_type_ids"] = segments
+        name = self._output_layer()
+        if name is None:
+            with intercepted(self.backbone, bounds):
+                return model(**kwargs).logits  # type: ignore[no-any-return]
+        with intercepted(self.backbone, bounds):
+            states = getattr(model, model.base_model_prefix)(**kwargs).last_hidden_state
+        flat = states.reshape(-1, states.shape[-1])
+        places = mask.flatten().nonzero().squeeze(1)[layout.rows]
+        return self.backbone.sites[name](flat[places], layout.row_bounds)
+
+    def _output_layer(self) -> str | None:
+        """The linear layer over single rows that the model ends in, where that is all there is:
+        decoders' `score`, and output embeddings without scaling or capping of logits."""
+        sites, config = self.backbone.sites, self.backbone.config
+        if self.backbone.head == "causal_lm":
+            plain = not getattr(config, "final_logit_softcapping", None) and not getattr(
+                config, "logits_scaling", None) and not getattr(config, "logit_scale", None)
+            output = self.backbone.model.get_output_embeddings()
+            names = [name for name, site in sites.items() if site.module is output]
+            if not plain or not names:
+                raise NotImplementedError(f"{config.model_type}: scaled logits")
+            return names[0]
+        return "score" if "score" in sites and self.backbone.kind == "decoder" else None
+
+
+def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(B, L) ids, attention mask and segment ids, padded on the right."""
+    lengths = torch.diff(torch.cat([
+        (layout.positions == 0).nonzero().squeeze(1),
+        torch.tensor([len(layout.positions)], device=layout.positions.device)]))
+    longest = int(lengths.max())
+    mask = torch.arange(longest, device=lengths.device) < lengths[:, None]
+    ids = torch.full(mask.shape, pad_id, dtype=torch.int64, device=lengths.device)
+    ids[mask] = layout.ids
+    segments = None
+    if layout.token_type is not None:
+        segments = torch.zeros_like(ids)
+        segments[mask] = layout.token_type
+    return ids, mask.long(), segments
+
+
+def _sequence_bounds(layout: Layout) -> list[tuple[int, int]]:
+    starts = (layout.positions == 0).nonzero().squeeze(1)
+    return [(int((starts < a).sum()), int((starts < b).sum())) for a, b in layout.token_bounds]
+
+
+class _dropout:  # noqa: N801 - reads as the context manager that it is
+    """Within: a member's own dropout rate stands in for the model's (one member alone)."""
+
+    def __init__(self, model: Any, layout: Layout):
+        rate = layout.dropout_rates[0]
+        self.changed = [] if rate is None else [
+            (m, m.p) for m in model.modules() if isinstance(m, nn.Dropout) and m.p > 0.0]
+        self.rate = rate
+
+    def __enter__(self) -> None:
+        for module, _ in self.changed:
+            assert self.rate is not None
+            module.p = self.rate
+
+    def __exit__(self, *_: Any) -> None:
+        for module, p in self.changed:
+            module.p = p
