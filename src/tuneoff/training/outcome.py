@@ -1,0 +1,80 @@
+"""What goes into a cohort's training, and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tuneoff.training.features import Features
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tuneoff.backbones.backbone import Backbone
+    from tuneoff.runs import RunSpec
+    from tuneoff.tasks import Task
+
+Status = Literal["done", "diverged", "failed", "over_budget"]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every member of a cohort stands on: the loaded backbone, the task, the encoded splits
+    (`train`, and `validation`, `test` where there are any) and the names of the classes."""
+
+    backbone: Backbone
+    task: Task
+    features: Mapping[str, Features]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a cohort may use. micro_batch_tokens: most tokens in one forward pass, all members
+    together (None: a whole batch); seconds: training time of each run; checkpoint_seconds: how
+    often the state is saved; prefix_cache_bytes: memory for states of a frozen prefix, beyond
+    which it lies in a memory-mapped file."""
+
+    micro_batch_tokens: int | None = None
+    seconds: float | None = None
+    checkpoint_seconds: float = 30.0
+    prefix_cache_bytes: int = 2 << 30
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sign of life: steps done and due over all members still training, and the last losses."""
+
+    steps_done: int
+    steps_due: int
+    losses: Mapping[str, float]
+    event: str = ""
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass
+class Outcome:
+    """One member's result. `predictions` are the ledger's columns, validation and test together;
+    `tensors` are the trained parameters of the chosen checkpoint as `<site>::<parameter>`."""
+
+    spec: RunSpec
+    status: Status
+    reason: str | None = None
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    predictions: dict[str, np.ndarray] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_step: int | None = None
+    steps: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    trainable_parameters: int = 0
+    train_seconds: float = 0.0
+    """Its share of the cohort's training time, by tokens."""
+    evaluation_seconds: float = 0.0
+    tokens: int = 0
+    """Real tokens trained on."""
+    notes: list[str] = field(default_factory=list)
