@@ -1,0 +1,259 @@
+"""What a report is made of: the folder of a study, read once and typed.
+
+Everything but a run's name and status may be missing: a study may be half done, all of its runs may
+have failed, and a figure that was not measured is null. Forms: docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tuneoff.errors import LedgerError
+from tuneoff.ledger import Ledger
+
+Interval = tuple[float | None, float | None]
+
+
+class _Part(BaseModel):
+    """Keys that a newer tuneoff added are no concern of the report."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Failure(_Part):
+    """A run without a result, and why."""
+
+    run_id: str = ""
+    status: str = "failed"
+    reason: str | None = None
+
+
+class Difference(_Part):
+    """A paired difference of one method to another, in the unit of the metric."""
+
+    difference: float | None = None
+    interval: Interval | None = None
+    p: float | None = None
+    p_corrected: float | None = None
+    tied: bool | None = None
+
+
+class MethodResult(_Part):
+    """One method in one contest, over its seeds."""
+
+    method: str
+    n: int = 0
+    n_failed: int = 0
+    failures: list[Failure] = []
+    mean: float | None = None
+    sd: float | None = None
+    interval: Interval | None = None
+    per_seed: dict[str, float | None] = {}
+    metrics: dict[str, Any] = {}
+    versus_best: Difference | None = None
+    versus_full: Difference | None = None
+    cost: dict[str, Any] = {}
+    learning_rate: float | None = None
+    on_front: dict[str, bool | None] = {}
+
+    def cost_of(self, key: str) -> float | None:
+        """One measured cost; None where it was not measured."""
+        value = self.cost.get(key)
+        return float(value) if isinstance(value, int | float) else None
+
+
+class NoiseFloor(_Part):
+    """The size of a difference that other seeds alone produce."""
+
+    value: float | None = None
+    unit: str | None = None
+    definition: str | None = None
+    sentence: str | None = None
+
+
+class Answer(_Part):
+    """The advice for one use."""
+
+    use: str
+    method: str | None = None
+    sentence: str | None = None
+    reason: str | None = None
+    confidence: str | None = None
+    needs: str | None = None
+
+
+class Run(_Part):
+    """One line of `results.jsonl` or `probes.jsonl`."""
+
+    run_id: str
+    status: str
+    reason: str | None = None
+    kind: str | None = None
+    study: str | None = None
+    backbone: str = ""
+    task: str = ""
+    method: str = ""
+    settings: dict[str, Any] | None = None
+    seed: int | None = None
+    learning_rate: float | None = None
+    classes: list[str] | None = None
+    primary_metric: str | None = None
+    metrics: dict[str, dict[str, Any] | None] | None = None
+    history: list[dict[str, Any]] | None = None
+    best_step: int | None = None
+    steps: int | None = None
+    cost: dict[str, Any] | None = None
+    cohort: dict[str, Any] | None = None
+    micro_batch_size: int | None = None
+    retries: list[Any] | None = None
+    notes: list[Any] | None = None
+    data: dict[str, Any] | None = None
+    versions: dict[str, Any] | None = None
+    code: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+
+    def score(self, split: str, metric: str) -> Any:
+        """One metric of one split; None when the run has none."""
+        return ((self.metrics or {}).get(split) or {}).get(metric)
+
+    def cost_of(self, key: str) -> float | None:
+        """One measured cost; None where it was not measured."""
+        value = (self.cost or {}).get(key)
+        return float(value) if isinstance(value, int | float) else None
+
+
+class Contest(_Part):
+    """The methods on one backbone and one task."""
+
+    backbone: str
+    task: str
+    metric: str
+    higher_is_better: bool = True
+    n_test: int | None = None
+    seeds: list[int] = []
+    confidence_level: float = 0.95
+    headline: str | None = None
+    noise_floor: NoiseFloor | None = None
+    methods: list[MethodResult] = []
+    best: str | None = None
+    tied_with_best: list[str] = []
+    answers: list[Answer] = []
+    warnings: list[str] = []
+    runs: list[Run] = Field(default=[], exclude=True)
+    probes: list[Run] = Field(default=[], exclude=True)
+
+    @property
+    def title(self) -> str:
+        return f"{self.backbone} on {self.task}"
+
+    @property
+    def ranked(self) -> list[MethodResult]:
+        """Methods from best to worst; those without a score last."""
+        sign = -1 if self.higher_is_better else 1
+        return sorted(self.methods, key=lambda m: (m.mean is None, sign * (m.mean or 0), m.method))
+
+    @property
+    def advised(self) -> MethodResult | None:
+        """What the headline advises: the best balance, else the best."""
+        wanted = [a.method for a in self.answers if a.use == "best_balance"] + [self.best]
+        found = {result.method: result for result in self.methods}
+        return next((found[name] for name in wanted if name in found), None)
+
+    def result(self, method: str | None) -> MethodResult | None:
+        return next((result for result in self.methods if result.method == method), None)
+
+    def runs_of(self, method: str, done: bool = True) -> list[Run]:
+        """A method's runs by seed; only those that are done, or all."""
+        runs = [r for r in self.runs if r.method == method and (r.status == "done" or not done)]
+        return sorted(runs, key=lambda run: (run.seed is None, run.seed))
+
+    @property
+    def failed(self) -> list[Run]:
+        return [run for run in self.runs if run.status != "done"]
+
+
+class Contents(_Part):
+    """Everything that the report shows."""
+
+    folder: Path
+    study: str
+    generated_at: str | None = None
+    contests: list[Contest]
+    runs: list[Run]
+    study_yaml: str | None = None
+    notices: list[str] = []
+
+    @property
+    def methods(self) -> list[str]:
+        """Every method of the study, in the order in which it first appears."""
+        named = [result.method for contest in self.contests for result in contest.methods]
+        return list(dict.fromkeys(named + [run.method for run in self.runs]))
+
+
+def read_contents(folder: Path) -> Contents:
+    """Reads the ledger, the verdict and the study of a folder.
+
+    Raises LedgerError when there is no verdict, or a file is damaged.
+    """
+    ledger = Ledger(folder)
+    path = folder / "verdict.json"
+    if not path.exists():
+        raise LedgerError(
+            f"{path}: not found, and a report needs it; `tuneoff report {folder}` makes it from "
+            "results.jsonl"
+        )
+    try:
+        verdict = json.loads(path.read_text(encoding="utf-8"))
+        runs = [Run.model_validate(record) for record in ledger.records()]
+        probes = [Run.model_validate(record) for record in ledger.probes()]
+        contests = _contests(verdict.get("contests") or [], runs, probes)
+    except (ValueError, AttributeError) as error:
+        detail = _first_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise LedgerError(
+            f"{folder}: a result has a form that this tuneoff cannot read ({detail}); "
+            f"`tuneoff report {folder}` makes verdict.json anew"
+        ) from error
+    study_path = folder / "study.yaml"
+    return Contents(
+        folder=folder,
+        study=str(verdict.get("study") or (runs[0].study if runs else None) or folder.name),
+        generated_at=verdict.get("generated_at"),
+        contests=contests,
+        runs=runs,
+        study_yaml=study_path.read_text(encoding="utf-8") if study_path.exists() else None,
+        notices=ledger.notices,
+    )
+
+
+def _contests(judged: list[dict[str, Any]], runs: list[Run], probes: list[Run]) -> list[Contest]:
+    """The verdict's contests with their runs, then those that have runs but no verdict yet."""
+    forms = {(form["backbone"], form["task"]): form for form in judged}
+    for run in runs:
+        forms.setdefault(
+            (run.backbone, run.task),
+            {
+                "backbone": run.backbone,
+                "task": run.task,
+                "metric": run.primary_metric or "score",
+                "headline": "No verdict yet: these runs came after the verdict was made.",
+            },
+        )
+    return [
+        Contest.model_validate(form).model_copy(
+            update={
+                "runs": [run for run in runs if (run.backbone, run.task) == key],
+                "probes": [probe for probe in probes if (probe.backbone, probe.task) == key],
+            }
+        )
+        for key, form in forms.items()
+    ]
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"

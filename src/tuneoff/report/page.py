@@ -1,0 +1,133 @@
+"""The report as one HTML page and as Markdown, from Jinja templates in `templates/`.
+
+The page loads nothing: style, script and plots stand in it, and its content security policy
+forbids the rest. Whatever comes from a study or its data is escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import tuneoff
+from tuneoff.report import quantities as q
+from tuneoff.report import summary
+from tuneoff.report.contents import Contents, Contest
+from tuneoff.report.definitions import definitions
+from tuneoff.report.plots import Picture
+
+
+def page(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> str:
+    """`report.html`. `pictures`: those of each contest, in the contents' order."""
+    environment = _environment(autoescape=True)
+    style, script = (
+        environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
+        for name in ("page.css", "page.js")
+    )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html.j2").render(
+        **_values(contents, pictures),
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "img-src data:",
+        inline=lambda picture: Markup(picture.inline),
+    )
+
+
+def text(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> str:
+    """`report.md`, with links to the plots beside it."""
+    environment = _environment(autoescape=False)
+    environment.filters |= {"md": _markdown, "fence": _fence, "link": quote}
+    found = environment.get_template("report.md.j2").render(**_values(contents, pictures))
+    return re.sub(r"\n{3,}", "\n\n", found)
+
+
+def _environment(autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tuneoff.report"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters: dict[str, Callable[..., Any]] = {
+        "memory": q.memory,
+        "duration": q.duration,
+        "count": q.count,
+        "whole": q.whole,
+        "rate": q.rate,
+        "metric_name": q.metric_name,
+        "axis_name": q.axis_name,
+        "status_name": summary.status_name,
+    }
+    environment.filters |= filters
+    return environment
+
+
+def _values(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> dict[str, Any]:
+    """What both templates show."""
+    return {
+        "contents": contents,
+        "sections": [
+            _section(contest, drawn, number)
+            for number, (contest, drawn) in enumerate(
+                zip(contents.contests, pictures, strict=True), start=1
+            )
+        ],
+        "progress": summary.progress(contents),
+        "definitions": definitions(contents),
+        "versions": summary.versions(contents.runs),
+        "command": f"tuneoff run {shlex.quote(str(contents.folder / 'study.yaml'))}",
+        "tuneoff_version": tuneoff.__version__,
+        "uses": summary.USES,
+        "score": q.score,
+        "run_score": summary.run_score,
+        "nothing": q.NOTHING,
+    }
+
+
+def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[str, Any]:
+    """One contest, its texts made."""
+    main = [p for p in drawn if p.kind not in ("confusion", "learning_rates")]
+    advised = contest.advised
+    return {
+        "contest": contest,
+        "anchor": f"contest-{number}",
+        "level": round(contest.confidence_level * 100),
+        "synthetic": summary.is_synthetic(contest),
+        "advised": advised,
+        "advised_costs": summary.costs(contest, advised) if advised else (),
+        "noise": summary.noise_sentence(contest),
+        "rows": summary.method_rows(contest),
+        "failures": summary.failures(contest),
+        "facts": summary.data_facts(contest),
+        "edges": summary.edge_warnings(contest),
+        "confused": summary.confusions(contest),
+        "pictures": main,
+        "rate_pictures": [p for p in drawn if p.kind == "learning_rates"],
+        "confusion_pictures": [p for p in drawn if p.kind == "confusion"],
+        "unit": "points" if q.is_share(contest.metric) else q.metric_name(contest.metric),
+    }
+
+
+def _markdown(value: object) -> str:
+    """Text in which Markdown and HTML signs stand for themselves, on one line."""
+    line = " ".join(str(value).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", line)
+
+
+def _fence(value: str) -> str:
+    """A fence that is longer than any run of backticks inside."""
+    longest = max((len(run) for run in re.findall(r"`+", value)), default=0)
+    return "`" * max(3, longest + 1)

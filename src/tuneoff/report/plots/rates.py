@@ -1,0 +1,105 @@
+"""Learning-rate probes: the whole curve of each method, and the rate that was chosen."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tuneoff.report import quantities as q
+from tuneoff.report.contents import Contest
+from tuneoff.report.plots.plot import Plot
+from tuneoff.report.plots.style import INK, Look, new_figure, plain_log_axis, short
+
+
+class RateCurve(NamedTuple):
+    """The probes of one method: scores by rate (empty where all probes failed), and the choice."""
+
+    method: str
+    scores: dict[float, list[float]]
+    chosen: float | None
+
+    @property
+    def means(self) -> dict[float, float]:
+        return {rate: sum(v) / len(v) for rate, v in self.scores.items() if v}
+
+    @property
+    def at_edge(self) -> bool:
+        """True when a better rate may lie outside of what was tried."""
+        rates = sorted(self.scores)
+        return len(rates) > 1 and self.chosen in (rates[0], rates[-1])
+
+
+def rate_curves(contest: Contest) -> list[RateCurve]:
+    """One curve per probed method, in the order of the verdict."""
+    scores: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for probe in contest.probes:
+        if probe.learning_rate is not None:
+            found = scores[probe.method][probe.learning_rate]
+            value = probe.score("validation", contest.metric)
+            if probe.status == "done" and isinstance(value, int | float):
+                found.append(float(value))
+    order = [result.method for result in contest.ranked]
+    curves = []
+    for method in sorted(scores, key=lambda m: (m not in order, order.index(m) if m in order else 0)):
+        by_rate = dict(sorted(scores[method].items()))
+        curves.append(RateCurve(method, by_rate, _chosen(contest, method, by_rate)))
+    return curves
+
+
+def draw_rates(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
+    """None when nothing was probed."""
+    curves = rate_curves(contest)
+    if not curves:
+        return None
+    metric = contest.metric
+    rows = -(-len(curves) // 2)
+    figure = new_figure(0.4 + 1.35 * rows)
+    grid = figure.subplots(rows, min(2, len(curves)), sharey=True, squeeze=False)
+    plot = Plot(
+        kind="learning_rates",
+        title="Learning-rate probes",
+        alt=f"Validation {q.axis_name(metric)} by learning rate. "
+        + "; ".join(f"{c.method}: chosen {q.rate(c.chosen)}" for c in curves),
+        figure=figure,
+        note=f"Validation {q.axis_name(metric)} by learning rate. Ring: the chosen rate. Cross: the "
+        "probe failed. The test split is not used here.",
+    )
+    panels = grid.flatten()
+    for axes in panels[len(curves) :]:
+        axes.set_visible(False)
+    everything = [value for curve in curves for value in curve.means.values()]
+    bottom = q.axis_value(metric, min(everything)) if everything else 0.0
+    for axes, curve in zip(panels, curves, strict=False):
+        look = looks[curve.method]
+        means = curve.means
+        values = [q.axis_value(metric, value) for value in means.values()]
+        axes.plot(list(means), values, color=look.colour, marker=look.marker, ms=4.5)
+        for rate, found in curve.scores.items():
+            height = q.axis_value(metric, means[rate]) if found else bottom
+            form = {"mew": 0, "alpha": 0.0} if found else {"color": look.colour, "mew": 2}
+            (mark,) = axes.plot([rate], [height], "o" if found else "x", ms=9, **form)  # type: ignore[arg-type]
+            text = q.score(metric, means[rate]) if found else "failed"
+            plot.tip(mark, f"{curve.method}, learning rate {q.rate(rate)}: {text}")
+        if curve.chosen in means:
+            place = q.axis_value(metric, means[curve.chosen])
+            axes.plot([curve.chosen], [place], "o", ms=12, mfc="none", mec=INK, mew=1.1)
+        warning = ", at the edge!" if curve.at_edge else ""
+        axes.set_title(f"{short(curve.method, 16)}: {q.rate(curve.chosen)}{warning}")
+        axes.margins(x=0.14, y=0.2)
+        plain_log_axis(axes, "x", (1, 3))
+        axes.xaxis.set_major_formatter(lambda value, _: q.rate(value))
+        axes.locator_params(axis="y", nbins=4)
+        axes.grid()
+    return plot
+
+
+def _chosen(contest: Contest, method: str, by_rate: Mapping[float, list[float]]) -> float | None:
+    """The rate that the runs used; where no run tells, the best of the probes."""
+    result = contest.result(method)
+    if result is not None and result.learning_rate is not None:
+        near = [r for r in by_rate if abs(r - result.learning_rate) <= 1e-6 * r]
+        return near[0] if near else result.learning_rate
+    means = {rate: sum(found) / len(found) for rate, found in by_rate.items() if found}
+    best = max if contest.higher_is_better else min
+    return best(means, key=means.__getitem__) if means else None

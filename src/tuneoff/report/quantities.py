@@ -1,0 +1,152 @@
+"""Numbers as people read them: percent, points, MB, minutes.
+
+Scores that lie between 0 and 1 and are shares (accuracy, F1, ...) are shown in percent, and their
+differences in percentage points; every other score (loss, Matthews correlation) is shown as it is.
+Memory is decimal: 1 MB = 1,000,000 bytes. A figure that was not measured is shown as `–`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+NOTHING = "–"
+_SHARES = re.compile(r"accuracy|f1|precision|recall|exact_match|rouge", re.IGNORECASE)
+
+
+def is_share(metric: str) -> bool:
+    """True when a score of this metric is a share, shown in percent."""
+    return _SHARES.search(metric) is not None
+
+
+def metric_name(metric: str) -> str:
+    """`macro_f1` -> `macro F1`."""
+    name = metric.replace("_", " ").strip()
+    name = re.sub(r"\bf1\b", "F1", name)
+    return {"matthews": "Matthews correlation", "loss": "loss (nats)"}.get(name, name)
+
+
+def axis_name(metric: str) -> str:
+    """The metric's name with its unit: `accuracy (%)`."""
+    return f"{metric_name(metric)} (%)" if is_share(metric) else metric_name(metric)
+
+
+def axis_value(metric: str, value: float) -> float:
+    """A score on the axis that `axis_name` names."""
+    return value * 100 if is_share(metric) else value
+
+
+def score(metric: str, value: float | None, unit: bool = True) -> str:
+    """`90.1 %`, or `0.312` for a metric that is no share."""
+    if value is None:
+        return NOTHING
+    if is_share(metric):
+        return f"{value * 100:.1f}{' %' if unit else ''}"
+    return _minus(f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}")
+
+
+def difference(metric: str, value: float | None, unit: bool = True) -> str:
+    """`−1.2 points`, or `−0.012`; always with its sign."""
+    if value is None:
+        return NOTHING
+    if is_share(metric):
+        return _signed(f"{value * 100:+.1f}") + (" points" if unit else "")
+    return _signed(f"{value:+.3f}")
+
+
+def score_interval(metric: str, interval: Sequence[float | None] | None) -> str:
+    """`88.9 to 92.1`, in the unit of the score; empty when there is no interval."""
+    if interval is None or len(interval) != 2 or None in interval:
+        return ""
+    low, high = (score(metric, value, unit=False) for value in interval)
+    return f"{low} to {high}"
+
+
+def difference_interval(metric: str, interval: Sequence[float | None] | None) -> str:
+    """`−2.0 to +0.4`, in the unit of the difference; empty when there is no interval."""
+    if interval is None or len(interval) != 2 or None in interval:
+        return ""
+    low, high = (difference(metric, value, unit=False) for value in interval)
+    return f"{low} to {high}"
+
+
+def p_value(value: float | None) -> str:
+    """`p = 0.03`, `p < 0.001`."""
+    if value is None:
+        return ""
+    if value < 0.001:
+        return "p < 0.001"
+    return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def memory(byte_count: float | None) -> str:
+    """`13.4 kB`, `412 MB`, `1.24 GB`."""
+    if byte_count is None:
+        return NOTHING
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if byte_count >= size * 0.9995:
+            return f"{_three_digits(byte_count / size)} {unit}"
+    return f"{byte_count:.0f} B"
+
+
+def duration(seconds: float | None) -> str:
+    """`12 ms`, `4.2 s`, `2 min 05 s`, `1 h 12 min`."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 0.9995:
+        return f"{_three_digits(seconds * 1000)} ms"
+    if seconds < 59.95:
+        return f"{_three_digits(seconds)} s"
+    if round(seconds) < 3600:
+        return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
+def count(value: float | None) -> str:
+    """`512`, `33.5 k`, `4.39 M`, `1.10 B`."""
+    if value is None:
+        return NOTHING
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size * 0.9995:
+            return f"{_three_digits(value / size)} {unit}"
+    return f"{value:.0f}"
+
+
+def whole(value: float | None) -> str:
+    """`1,234,567`."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def rate(value: float | None) -> str:
+    """A learning rate: `3e-4`."""
+    if value is None:
+        return NOTHING
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def ratio(value: float | None, reference: float | None) -> str:
+    """`3.1× less` or `1.2× more` than a reference; empty where that says nothing."""
+    if not value or not reference:
+        return ""
+    if value <= reference:
+        times, word = reference / value, "less"
+    else:
+        times, word = value / reference, "more"
+    return f"{_three_digits(times) if times < 1000 else f'{times:,.0f}'}× {word}" if times >= 1.05 else "the same"
+
+
+def _three_digits(value: float) -> str:
+    if value >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _signed(text: str) -> str:
+    """A true minus sign, and no sign on a zero."""
+    return text.lstrip("+-") if float(text) == 0 else _minus(text)

@@ -1,0 +1,148 @@
+"""The verdict in the terminal: answer first, then the noise floor, then the table.
+
+It reads well at 80 columns, without colour, and in a file: colour repeats what words say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tuneoff.report import quantities as q
+from tuneoff.report import summary
+from tuneoff.report.contents import Contents, Contest, read_contents
+
+_MOST_FAILURES = 5
+_PLAIN = str.maketrans(
+    {"−": "-", "–": "-", "—": "-", "…": ".", "±": "~", "×": "x", "≈": "~", "’": "'", "≤": "<"}
+)
+
+
+def print_verdict(out: Path, console: Console) -> None:
+    """Prints the answer that a study's folder holds.
+
+    Raises LedgerError when there is no verdict, or a file is damaged.
+    """
+    contents = read_contents(Path(out))
+    several = len(contents.contests) > 1
+    for contest in contents.contests:
+        for part in _contest(contest, several):
+            _print(console, part)
+    _print(console, Text(_footer(contents), style="dim"))
+
+
+def _print(console: Console, part: RenderableType) -> None:
+    """Prints at 100 columns at most; letters that the terminal does not know become plain ones."""
+    width = min(console.width, 100)
+    if console.encoding.lower().startswith("utf"):
+        console.print(part, width=width, highlight=False, crop=False)
+        return
+    with console.capture() as capture:
+        console.print(part, width=width, highlight=False, crop=False)
+    text = capture.get().translate(_PLAIN)
+    known = text.encode(console.encoding, errors="replace").decode(console.encoding)
+    console.file.write(known)
+
+
+def _contest(contest: Contest, several: bool) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if several:
+        parts.append(Text(f"{contest.title}", style="bold underline"))
+    parts += [Text(contest.headline or "No verdict.", style="bold green"), Text()]
+    for answer in contest.answers:
+        parts.append(_answer(answer.use, answer.method, answer.sentence, answer.confidence))
+        if answer.needs:
+            parts.append(Padding(Text(f"needs: {answer.needs}", style="dim"), (0, 0, 0, 4)))
+    if contest.answers:
+        parts.append(Text())
+    parts += [Text.assemble(("Noise floor. ", "bold"), summary.noise_sentence(contest)), Text()]
+    if contest.methods:
+        parts += [_table(contest), _legend(contest), Text()]
+    parts += [Text(f"Warning: {warning}", style="yellow") for warning in contest.warnings]
+    parts += _failures(contest)
+    return parts
+
+
+def _answer(
+    use: str, method: str | None, sentence: str | None, confidence: str | None
+) -> RenderableType:
+    line = Table.grid(padding=(0, 2), expand=False)
+    line.add_column(width=17)
+    line.add_column(overflow="fold")
+    name = Text(summary.USES.get(use, use.replace("_", " ")))
+    text = Text(sentence or method or "no answer yet")
+    if confidence:
+        text.append(f" ({confidence} confidence)", style="dim")
+    line.add_row(name, text)
+    return line
+
+
+def _table(contest: Contest) -> Table:
+    """At 80 columns: method, quality, difference to the best, memory, time, parameters, runs."""
+    percent = q.is_share(contest.metric)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("method", overflow="fold", max_width=20)
+    table.add_column(
+        f"{q.metric_name(contest.metric)}{' %' if percent else ''}", justify="right", max_width=11
+    )
+    table.add_column("interval", justify="right", no_wrap=True)
+    table.add_column("vs best", justify="right", no_wrap=True)
+    for name in ("memory", "time", "trainable"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("runs", justify="right", no_wrap=True)
+    for result, row in zip(contest.ranked, summary.method_rows(contest), strict=True):
+        versus = {"best": "best", "tied": f"={row.versus_best or '0.0'}"}.get(
+            row.badge, row.versus_best
+        )
+        seconds = result.cost_of("train_seconds")
+        table.add_row(
+            Text(row.method, style="bold" if row.badge else ""),
+            Text(q.score(contest.metric, result.mean, unit=False)),
+            Text(row.interval.replace(" to ", "–")),
+            Text(versus, style="green" if row.badge else ""),
+            Text(row.costs[0].text),
+            Text(_clock(seconds)),
+            Text(row.costs[2].text),
+            Text(row.runs.replace(" of ", "/")),
+        )
+    return table
+
+
+def _clock(seconds: float | None) -> str:
+    """Shorter than in the page: `2m05s`."""
+    return q.duration(seconds).replace(" min ", "m").replace(" h ", "h").replace("m in", "m")
+
+
+def _legend(contest: Contest) -> Text:
+    level = round(contest.confidence_level * 100)
+    unit = "percentage points" if q.is_share(contest.metric) else q.metric_name(contest.metric)
+    text = f"interval: {level} %. vs best: {unit}; '=' cannot be told apart from the best."
+    if contest.n_test:
+        text += f" {contest.n_test:,} test rows."
+    return Text(text, style="dim")
+
+
+def _failures(contest: Contest) -> list[RenderableType]:
+    rows = summary.failures(contest)
+    if not rows:
+        return []
+    lines: list[RenderableType] = [
+        Text(f"{len(rows)} run{'s' if len(rows) > 1 else ''} without a result", style="bold red")
+    ]
+    for row in rows[:_MOST_FAILURES]:
+        seed = f", seed {row.seed}" if row.seed else ""
+        lines.append(Padding(Text(f"{row.method}{seed}: {row.status}: {row.reason}"), (0, 0, 0, 2)))
+    if len(rows) > _MOST_FAILURES:
+        more = len(rows) - _MOST_FAILURES
+        lines.append(Padding(Text(f"and {more} more, all in report.html"), (0, 0, 0, 2)))
+    return [Group(*lines), Text()]
+
+
+def _footer(contents: Contents) -> str:
+    text = summary.progress(contents) + "."
+    page = contents.folder / "report.html"
+    return f"{text} Report: {page}" if page.exists() else text
