@@ -13,11 +13,13 @@ class Features:
     """n examples of T tokens in all.
 
     tokens: (T,) int32, memory-mapped when large; offsets: (n + 1,) int64, example i is
-    tokens[offsets[i]:offsets[i + 1]].
-    token_type: (T,) uint8 segment ids, or None.
+    tokens[offsets[i]:offsets[i + 1]]. No example is empty.
+    token_type: (T,) uint8 segment ids, or None when all are zero.
     targets: (n,) int64 per-example targets (classification), or (T,) int64 per-token targets with
     -100 where there is no loss (language modelling; already shifted: targets[t] is what the model
-    should say after reading token t).
+    should say after reading token t, and an example has at least two tokens).
+    truncated: rows that were cut to the longest length; left_out: reason -> rows or blocks that
+    gave no example; fingerprint: hash of what the features were made from.
     """
 
     tokens: np.ndarray

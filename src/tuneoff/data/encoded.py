@@ -1,0 +1,184 @@
+"""A study's data, ready to train on: rows read, split, checked and tokenized, all of it cached.
+
+prepared = prepare(task, dataset, tokenizer, columns={"text": "review", "label": "stars"})
+prepared.features["train"], prepared.facts["classes"], prepared.report["leaks"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tuneoff.data import token_store
+from tuneoff.data.cache import cached
+from tuneoff.data.digest import digest, tokenizer_digest
+from tuneoff.data.leaks import clean_train, find_leaks
+from tuneoff.data.scan import Scanned, scan_rows
+from tuneoff.data.splits import limited, made_splits
+from tuneoff.datasets import SPLITS, Dataset, Rows
+from tuneoff.errors import DataError
+from tuneoff.study import Limit, Split
+from tuneoff.tasks import Task
+from tuneoff.training.features import Features
+
+_ENCODING = 1  # raised when the same rows would give other features than before
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The rows of a study's splits, before any tokenizer: what `tuneoff plan` needs.
+
+    facts: what the data decides (`columns`, and `classes` for classification); report: plain JSON
+    data about rows, made splits, what was left out, leaks.
+    """
+
+    rows: dict[str, Rows]
+    facts: dict[str, Any]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Features by split, and what people should know about the data.
+
+    facts as in `Splits`; report also has `tokens` and `truncated` per split; fingerprint: hash of
+    the rows, the task's settings and the tokenizer.
+    """
+
+    features: dict[str, Features]
+    facts: dict[str, Any]
+    report: dict[str, Any]
+    fingerprint: str
+
+
+def prepare(
+    task: Task,
+    dataset: Dataset,
+    tokenizer: Any,
+    *,
+    columns: Mapping[str, str | list[str]] | None = None,
+    split: Split | None = None,
+    limit: Limit | None = None,
+) -> Prepared:
+    """The features of every split, from the cache where it has them.
+
+    columns: what the task calls a column -> what the data calls it.
+
+    Raises DataError with the file, the row or column, and the remedy.
+    """
+    made = split_rows(task, dataset, columns=columns, split=split, limit=limit)
+    return encode_splits(task, made, tokenizer)
+
+
+def split_rows(
+    task: Task,
+    dataset: Dataset,
+    *,
+    columns: Mapping[str, str | list[str]] | None = None,
+    split: Split | None = None,
+    limit: Limit | None = None,
+) -> Splits:
+    """The rows of train, validation and test: whole, limited, with leaks found.
+
+    Raises DataError, see `prepare`.
+    """
+    split, limit = split or Split(), limit or Limit()
+    loaded = {name: rows.renamed(columns or {}) for name, rows in dataset.load().items()}
+    if "train" not in loaded:
+        raise DataError(f"{dataset.title}: there is no train split; it has {', '.join(loaded)}")
+    texts = task.text_columns(loaded["train"].column_names)
+    drop = dataset.on_bad_rows == "drop"
+    scanned = {name: scan_rows(rows, texts, task.label, drop=drop) for name, rows in loaded.items()}
+    missing = [name for name in SPLITS[1:] if name not in scanned]
+    if missing:
+        whole = scanned["train"]
+        drawn = made_splits(whole.scan, split, missing)
+        scanned |= {name: whole.select(rows) for name, rows in drawn.items()}
+    scanned = {
+        name: scanned[name].select(limited(scanned[name].scan, getattr(limit, name), split))
+        for name in SPLITS
+    }
+    leaks = find_leaks(scanned, texts)
+    dropped = 0
+    if dataset.drop_leaked:
+        kept = clean_train(scanned)
+        dropped = len(scanned["train"].rows) - len(kept)
+        if not len(kept):
+            raise DataError(f"{dataset.title}: every row of train stands in validation or test too")
+        scanned["train"] = scanned["train"].select(kept)
+    facts = dict(task.describe(scanned["train"].rows))
+    if "classes" in facts:
+        _check_labels(scanned, facts["classes"])
+    report = {
+        "source": dataset.title,
+        "synthetic": dataset.synthetic,
+        "rows": {name: len(one.rows) for name, one in scanned.items()},
+        "classes": {name: one.scan.counts() for name, one in scanned.items()},
+        "made_splits": missing,
+        "left_out": {name: dict(one.left_out) for name, one in scanned.items() if one.left_out},
+        "leaks": [asdict(leak) for leak in leaks],
+        "leaked_test_rows": sum(
+            leak.count for leak in leaks if (leak.split, leak.other) == ("test", "train")
+        ),
+        "leaked_rows_dropped_from_train": dropped,
+    }
+    return Splits({name: one.rows for name, one in scanned.items()}, facts, report)
+
+
+def encode_splits(task: Task, splits: Splits, tokenizer: Any) -> Prepared:
+    """The features of split rows, from the cache where it has them."""
+    tokenizer_hash = tokenizer_digest(tokenizer)
+    features = {
+        name: _features(task, rows, splits.facts, tokenizer, tokenizer_hash)
+        for name, rows in splits.rows.items()
+    }
+    for name, one in features.items():
+        if not len(one):
+            raise DataError(f"{name} gives no example to learn from or to judge by: {one.left_out}")
+    report = splits.report | {
+        "examples": {name: len(one) for name, one in features.items()},
+        "tokens": {name: len(one.tokens) for name, one in features.items()},
+        "truncated": {name: one.truncated for name, one in features.items()},
+        "examples_left_out": {
+            name: dict(one.left_out) for name, one in features.items() if one.left_out
+        },
+    }
+    fingerprint = digest({name: one.fingerprint for name, one in features.items()})
+    return Prepared(features, splits.facts, report, fingerprint)
+
+
+def _features(
+    task: Task, rows: Rows, facts: Mapping[str, Any], tokenizer: Any, tokenizer_hash: str
+) -> Features:
+    read = [*facts["columns"], *([task.label] if task.label else [])]
+    key = digest(
+        _ENCODING,
+        f"{type(task).__module__}.{type(task).__name__}",
+        task.model_dump(mode="json"),
+        dict(facts),
+        tokenizer_hash,
+        rows.fingerprint(read),
+    )
+    write = partial(token_store.write, task.examples(rows, facts, tokenizer))
+    return token_store.read(cached("tokens", key, write), key)
+
+
+def _check_labels(scanned: Mapping[str, Scanned], classes: list[str]) -> None:
+    """Raises DataError for labels that train does not have: nothing could learn them."""
+    for name in SPLITS[1:]:
+        scan = scanned[name].scan
+        unknown = {label: n for label, n in scan.counts().items() if label not in classes}
+        if unknown:
+            assert scan.codes is not None
+            label, count = next(iter(unknown.items()))
+            row = int(np.flatnonzero(scan.codes == scan.names.index(label))[0])
+            others = f" (and {len(unknown) - 1} other labels)" if len(unknown) > 1 else ""
+            raise DataError(
+                f"{scanned[name].rows.where(row)}: the label {label!r} stands {count} times in "
+                f"{name} and never in train{others}. Train has {', '.join(classes)}. Move some of "
+                "its rows to train, or leave them out"
+            )

@@ -1,0 +1,83 @@
+"""Rows of test or validation that stand in train too (or test rows in validation).
+
+Texts are compared without case, spaces and punctuation; a match is `exact` when not even those
+differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tuneoff.data.scan import Scanned
+
+PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))
+_SHOWN = 5
+_SHOWN_CHARACTERS = 160
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Rows of `split` that stand in `other` too: how many, how many exactly, some of them."""
+
+    split: str
+    other: str
+    count: int
+    exact: int
+    share: float
+    examples: list[dict[str, Any]]
+
+
+def find_leaks(splits: Mapping[str, Scanned], texts: Sequence[str]) -> list[Leak]:
+    """The leaks between each pair of splits; pairs without any are left out."""
+    leaks = []
+    for split, other in PAIRS:
+        if split in splits and other in splits:
+            leak = _leak(split, splits[split], other, splits[other], texts)
+            if leak.count:
+                leaks.append(leak)
+    return leaks
+
+
+def clean_train(splits: Mapping[str, Scanned]) -> np.ndarray:
+    """(m,) indices of the rows of train whose text stands in no other split."""
+    held_out = [splits[name].scan.keys for name in ("validation", "test") if name in splits]
+    leaked = np.isin(splits["train"].scan.keys, np.concatenate(held_out))
+    return np.flatnonzero(~leaked)
+
+
+def _leak(split: str, ours: Scanned, other: str, theirs: Scanned, texts: Sequence[str]) -> Leak:
+    matched = np.flatnonzero(np.isin(ours.scan.keys, theirs.scan.keys))
+    partners = np.flatnonzero(np.isin(theirs.scan.keys, ours.scan.keys))
+    their_texts: dict[int, dict[tuple[Any, ...], int]] = {}
+    for row, values in _texts(theirs, partners, texts):
+        their_texts.setdefault(int(theirs.scan.keys[row]), {}).setdefault(values, row)
+    exact = 0
+    examples: list[dict[str, Any]] = []
+    for row, values in _texts(ours, matched, texts):
+        same_key = their_texts[int(ours.scan.keys[row])]
+        exact += values in same_key
+        if len(examples) < _SHOWN:
+            partner = same_key.get(values, next(iter(same_key.values())))
+            examples.append(
+                {
+                    split: ours.rows.where(row),
+                    other: theirs.rows.where(partner),
+                    "exact": values in same_key,
+                    "text": " | ".join(map(str, values))[:_SHOWN_CHARACTERS],
+                }
+            )
+    share = len(matched) / max(len(ours.scan.keys), 1)
+    return Leak(split, other, len(matched), exact, share, examples)
+
+
+def _texts(split: Scanned, rows: np.ndarray, texts: Sequence[str]) -> Any:
+    """(row, texts) of some rows."""
+    at = 0
+    for batch in split.rows.select(rows).batches(columns=list(texts)):
+        for values in zip(*(batch[name] for name in texts), strict=True):
+            yield int(rows[at]), values
+            at += 1

@@ -1,0 +1,134 @@
+"""Examples -> `Features`: in memory, or as .npy files that are written in pieces and mapped.
+
+Files of an entry: tokens.npy (T,) int32, offsets.npy (n + 1,) int64, targets.npy, token_type.npy
+where a segment id is not zero, facts.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuneoff.tasks import Examples
+from tuneoff.training.features import Features
+
+
+class Array:
+    """A one-dimensional .npy file that grows; its length is put in the header at the end."""
+
+    def __init__(self, path: Path, dtype: type[np.generic]):
+        self.dtype = np.dtype(dtype)
+        self.length = 0
+        self._file = path.open("wb+")
+        self._write_header()
+        self._start = self._file.tell()
+
+    def extend(self, values: np.ndarray) -> None:
+        """Adds values at the end."""
+        self._file.write(np.ascontiguousarray(values, self.dtype).data)
+        self.length += len(values)
+
+    def close(self) -> None:
+        """Writes the length; the file is whole from here on."""
+        self._file.seek(0)
+        self._write_header()
+        assert self._file.tell() == self._start  # numpy leaves room for the length to grow
+        self._file.close()
+
+    def _write_header(self) -> None:
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self.dtype),
+                "fortran_order": False,
+                "shape": (self.length,),
+            },
+        )
+
+
+def write(examples: Iterable[Examples], folder: Path) -> None:
+    """Writes the examples of a split, with memory for one piece at a time."""
+    paths = {
+        name: folder / f"{name}.npy" for name in ("tokens", "offsets", "targets", "token_type")
+    }
+    tokens, offsets = Array(paths["tokens"], np.int32), Array(paths["offsets"], np.int64)
+    targets, types = Array(paths["targets"], np.int64), Array(paths["token_type"], np.uint8)
+    offsets.extend(np.zeros(1, np.int64))
+    truncated, left_out, segments = 0, Counter[str](), False
+    for piece in examples:
+        lengths = np.fromiter(map(len, piece.ids), np.int64, len(piece.ids))
+        offsets.extend(tokens.length + np.cumsum(lengths))
+        tokens.extend(flat(piece.ids, np.int32))
+        targets.extend(piece.targets)
+        kinds = _types(piece, int(lengths.sum()))
+        segments = segments or bool(kinds.any())
+        types.extend(kinds)
+        truncated += piece.truncated
+        left_out.update(piece.left_out)
+    for array in (tokens, offsets, targets, types):
+        array.close()
+    if not segments:
+        paths["token_type"].unlink()
+    facts = {"truncated": truncated, "left_out": dict(left_out)}
+    (folder / "facts.json").write_text(json.dumps(facts), "utf-8")
+
+
+def read(folder: Path, fingerprint: str) -> Features:
+    """The features of an entry, memory-mapped."""
+    facts = json.loads((folder / "facts.json").read_text("utf-8"))
+    types = folder / "token_type.npy"
+    return Features(
+        tokens=_mapped(folder / "tokens.npy"),
+        offsets=_mapped(folder / "offsets.npy"),
+        targets=_mapped(folder / "targets.npy"),
+        token_type=_mapped(types) if types.exists() else None,
+        truncated=facts["truncated"],
+        left_out=facts["left_out"],
+        fingerprint=fingerprint,
+    )
+
+
+def in_memory(examples: Iterable[Examples]) -> Features:
+    """The features of a split that fits in memory."""
+    pieces = list(examples)
+    ids = [one for piece in pieces for one in piece.ids]
+    lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    tokens = flat(ids, np.int32)
+    kinds = [_types(piece, sum(map(len, piece.ids))) for piece in pieces]
+    types = np.concatenate(kinds) if kinds else np.empty(0, np.uint8)
+    left_out = Counter[str]()
+    for piece in pieces:
+        left_out.update(piece.left_out)
+    return Features(
+        tokens=tokens,
+        offsets=offsets,
+        targets=np.concatenate([piece.targets for piece in pieces])
+        if pieces
+        else np.empty(0, np.int64),
+        token_type=types if types.any() else None,
+        truncated=sum(piece.truncated for piece in pieces),
+        left_out=dict(left_out),
+    )
+
+
+def flat(lists: Any, dtype: type[np.generic]) -> np.ndarray:
+    """Lists of whole numbers, end to end."""
+    if not lists:
+        return np.empty(0, dtype)
+    return np.concatenate([np.asarray(one, dtype) for one in lists])
+
+
+def _types(piece: Examples, count: int) -> np.ndarray:
+    return np.zeros(count, np.uint8) if piece.types is None else flat(piece.types, np.uint8)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    # an empty file cannot be mapped
+    array: np.ndarray = np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None)
+    return array
