@@ -2,7 +2,10 @@
 
 A method is settings (a frozen pydantic model) that build small torch modules, the hooks. The
 engine hangs one hook per member on each site (a linear, normalization or embedding module of the
-backbone) that the method wants; see `tuneoff.backbones.sites`.
+backbone) that the method wants; see `tuneoff.backbones.sites`. New heads are not a method's
+business: the engine gives every method's run its own trained copy of them.
+
+Settings load without torch; hooks stand in `hooks/` and are imported where a method builds them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
+from tuneoff.errors import TuneoffError
 from tuneoff.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Rates(NamedTuple):
-    """A method's own learning rates: the default, and the grid that probes search."""
+    """A method's own learning rates: the default, and the grid that probes search, ascending."""
 
     default: float
     grid: tuple[float, ...]
@@ -39,7 +43,15 @@ class Method(Settings):
     quantization: ClassVar[str | None] = None
     """The backbone quantization that the method implies (QLoRA: `nf4`)."""
     alone: ClassVar[bool] = False
-    """True when the method rewrites the whole model and cannot share a cohort."""
+    """True when the method rewrites the whole model and cannot share a cohort; it then has
+    `wrap(backbone, generator)` in place of `build`."""
+    peft_names: ClassVar[Mapping[str, str]] = {}
+    """What PEFT calls each parameter of a hook, e.g. `{"A": "lora_A.weight"}`; empty when PEFT has
+    no such form."""
+
+    def own_rates(self, kind: str) -> Rates:
+        """The rates for a backbone kind, with whatever in these settings shifts them."""
+        return self.rates[kind]
 
     def problems(self, backbone: Backbone) -> list[str]:
         """Reasons why this method cannot be put on this backbone; empty when it can.
@@ -53,9 +65,37 @@ class Method(Settings):
         raise NotImplementedError
 
     def peft_config(self, backbone: Backbone) -> Any | None:
-        """The PEFT configuration that describes the same adapter; None when PEFT has no such form."""
+        """The PEFT configuration of the same adapter; None when PEFT has no such form."""
         return None
 
     def peft_state(self, hooks: Mapping[str, Hook]) -> dict[str, torch.Tensor]:
         """Tensors under PEFT's names relative to the base model, e.g. `<site>.lora_A.weight`."""
-        raise NotImplementedError
+        return {
+            f"{site}.{theirs}": hook.get_parameter(ours).detach()
+            for site, hook in hooks.items()
+            for ours, theirs in self.peft_names.items()
+            if ours in hook._parameters
+        }
+
+    def load_peft_state(self, hooks: Mapping[str, Hook], state: Mapping[str, torch.Tensor]) -> None:
+        """Copy tensors under PEFT's names, as `peft_state` gives them, into freshly built hooks.
+
+        Raises TuneoffError when a tensor is missing, has another shape or belongs to no hook.
+        """
+        targets = self.peft_state(hooks)
+        faults = [f"{name} is missing" for name in targets.keys() - state.keys()]
+        faults += [f"{name} belongs to no module" for name in state.keys() - targets.keys()]
+        faults += [
+            f"{name} is {tuple(state[name].shape)}, expected {tuple(target.shape)}"
+            for name, target in targets.items()
+            if name in state and state[name].shape != target.shape
+        ]
+        if faults:
+            raise TuneoffError(
+                f"the saved adapter does not fit these settings and this backbone: "
+                f"{'; '.join(sorted(faults)[:5])}"
+                f"{f'; and {len(faults) - 5} more' if len(faults) > 5 else ''}. Load it with the "
+                "settings that it was trained with"
+            )
+        for name, target in targets.items():
+            target.copy_(state[name])

@@ -1,0 +1,31 @@
+"""What every PEFT configuration of ours has in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuneoff.backbones.backbone import Backbone
+
+TASK_TYPES = {"sequence_classification": "SEQ_CLS", "causal_lm": "CAUSAL_LM"}
+
+
+def common(backbone: Backbone) -> dict[str, Any]:
+    """Task type, the backbone's name, and the heads that are saved with the adapter."""
+    return {
+        "task_type": TASK_TYPES[backbone.head],
+        "base_model_name_or_path": backbone.options.model,
+        "modules_to_save": head_modules(backbone) or None,
+        "inference_mode": True,
+    }
+
+
+def head_modules(backbone: Backbone) -> list[str]:
+    """The modules that hold the new heads: the whole head where it stands outside the backbone
+    (`classifier`), the layer itself where the backbone holds it (`bert.pooler.dense`)."""
+    inside = backbone.base_prefix + "."
+    names = [
+        site.name if site.name.startswith(inside) else site.name.split(".", 1)[0]
+        for site in backbone.head_sites
+    ]
+    return list(dict.fromkeys(names))

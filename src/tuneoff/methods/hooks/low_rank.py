@@ -1,0 +1,200 @@
+"""The low-rank hook: y = x W' + b + scaling * dropout(x) A' B'.
+
+Where nothing is dropped, a linear site with low-rank hooks is one autograd node for all members:
+the frozen product once, and each member's update written into its rows in place.
+
+Axes: T rows of all members, t of one, I features in, O out, r rank, K members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from tuneoff.backbones.sites import Bounds, Hook, Site
+from tuneoff.methods.hooks import folded, trained_dtype
+
+
+class LowRank(Hook):
+    """A: (r, I) uniform in +-1/sqrt(I), B: (O, r) zero, so that training starts at the frozen
+    model.
+
+    Source: Hu et al. 2021 (LoRA, arXiv 2106.09685); initial values as PEFT's
+    `LoraLayer.reset_lora_parameters`; `b_ratio`: Hayou et al. 2024 (LoRA+, arXiv 2402.12354).
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        rank: int,
+        scaling: float,
+        dropout: float,
+        b_ratio: float,
+        generator: torch.Generator,
+    ):
+        super().__init__()
+        dtype = trained_dtype(site)
+        bound = site.in_features**-0.5
+        a = torch.empty((rank, site.in_features)).uniform_(-bound, bound, generator=generator)
+        self.A = nn.Parameter(a.to(dtype))
+        self.B = nn.Parameter(torch.zeros((site.out_features, rank), dtype=dtype))
+        self.scaling, self.p, self.b_ratio = scaling, dropout, b_ratio
+
+    def after(self, x_tI: Tensor, y_tO: Tensor, site: Site) -> Tensor:
+        entered = self.dropout(x_tI.to(self.A.dtype), self.p)
+        delta = F.linear(F.linear(entered, self.A), self.B)
+        return torch.add(y_tO, delta.to(y_tO.dtype), alpha=self.scaling)
+
+    def learning_rate_ratio(self, name: str) -> float:
+        return self.b_ratio if name == "B" else 1.0
+
+    def merged(self, site: Site) -> dict[str, Tensor] | None:
+        update = self.scaling * (self.B @ self.A)
+        return folded(site, site.weight().to(update.dtype) + update)
+
+    @staticmethod
+    def fused(site: Site, x: Tensor, bounds: Bounds, hooks: Sequence[LowRank]) -> Tensor:
+        """The whole site for all members; x: (T, I) or (sequences, length, I)."""
+        dtype = _compute_dtype(site, x, hooks)
+        if dtype is None:
+            return site.member_by_member(x, bounds)
+        length = x.shape[1:-1].numel()
+        rows = [(start * length, end * length) for start, end in bounds]
+        equal = len({end - start for start, end in rows}) == 1
+        flat = x.reshape(-1, x.shape[-1]).to(dtype)
+        factors = [f.to(dtype) for hook in hooks for f in (hook.A, hook.B)]
+        with torch.autocast(x.device.type, enabled=False):
+            y: Tensor = LowRankSite.apply(
+                flat,
+                site,
+                rows,
+                [hook.scaling for hook in hooks],
+                equal and len(rows) > 1 and x.is_cuda,
+                *factors,
+            )  # type: ignore[no-untyped-call]
+        return y.view(*x.shape[:-1], -1)
+
+
+def _compute_dtype(site: Site, x: Tensor, hooks: Sequence[LowRank]) -> torch.dtype | None:
+    """The dtype of the fused products; None where members must go one by one: dropout, 8 bits
+    (its product is bitsandbytes' own), or dtypes that only autocast may mix."""
+    if any(hook.p > 0.0 and hook.training for hook in hooks):
+        return None
+    if site.quantized and site.dequantized is None:
+        if type(site.module).__name__ != "Linear4bit":
+            return None
+        own: Any = site.module.compute_dtype
+    else:
+        own = site.weight().dtype
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return own if own == x.dtype == hooks[0].A.dtype else None
+
+
+class LowRankSite(torch.autograd.Function):
+    """x W' + b, plus scaling_k x_k A_k' B_k' on the rows of each member k.
+
+    Saves x and the (t, r) products alone; gives no dx where x needs none. A weight of 4 bits is
+    dequantized once in each direction for all members. `stacked`: members of as many rows each go
+    through batched products, ranks padded with zeros, which saves a GPU most of its launches.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        site: Site,
+        rows: list[tuple[int, int]],
+        scalings: list[float],
+        stacked: bool,
+        *factors: Tensor,
+    ) -> Tensor:
+        weight, bias = site.weight().to(x.dtype), site.bias
+        y = F.linear(x, weight, None if bias is None else bias.to(x.dtype))
+        downs, ups = factors[::2], factors[1::2]
+        middles: list[Tensor] = []
+        if stacked:
+            down, up = _stack(downs, 0), _stack(ups, 1, scalings)
+            middle = torch.bmm(x.view(len(rows), -1, x.shape[1]), down.mT)
+            y.view(len(rows), -1, y.shape[1]).baddbmm_(middle, up.mT)
+            middles = [middle]
+        else:
+            for (start, end), a, b, scaling in zip(rows, downs, ups, scalings, strict=True):
+                middle = x[start:end] @ a.t()
+                y[start:end].addmm_(middle, b.t(), alpha=scaling)
+                middles.append(middle)
+        ctx.save_for_backward(x, *factors, *middles)
+        ctx.site, ctx.rows, ctx.scalings, ctx.stacked = site, rows, scalings, stacked
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, *saved = ctx.saved_tensors
+        factors, middles = saved[: 2 * len(ctx.rows)], saved[2 * len(ctx.rows) :]
+        dx = dy @ ctx.site.weight().to(dy.dtype) if ctx.needs_input_grad[0] else None
+        each = _stacked_gradients if ctx.stacked else _gradients
+        grads = each(dy, x, dx, factors, middles, ctx.rows, ctx.scalings)
+        return (dx, None, None, None, None, *grads)
+
+
+def _gradients(
+    dy: Tensor,
+    x: Tensor,
+    dx: Tensor | None,
+    factors: Sequence[Tensor],
+    middles: Sequence[Tensor],
+    rows: list[tuple[int, int]],
+    scalings: list[float],
+) -> list[Tensor]:
+    """dA, dB of each member in turn; adds to dx in place."""
+    grads = []
+    members = zip(rows, factors[::2], factors[1::2], middles, scalings, strict=True)
+    for (start, end), a, b, middle, scaling in members:
+        dy_t = dy[start:end]
+        dmiddle = (dy_t @ b).mul_(scaling)
+        if dx is not None:
+            dx[start:end].addmm_(dmiddle, a)
+        grads += [dmiddle.t() @ x[start:end], (dy_t.t() @ middle).mul_(scaling)]
+    return grads
+
+
+def _stacked_gradients(
+    dy: Tensor,
+    x: Tensor,
+    dx: Tensor | None,
+    factors: Sequence[Tensor],
+    middles: Sequence[Tensor],
+    rows: list[tuple[int, int]],
+    scalings: list[float],
+) -> list[Tensor]:
+    """As `_gradients`, in batched products."""
+    count = len(rows)
+    down, up = _stack(factors[::2], 0), _stack(factors[1::2], 1, scalings)
+    dy_KtO = dy.reshape(count, -1, dy.shape[1])
+    dmiddle = torch.bmm(dy_KtO, up)
+    if dx is not None:
+        dx.view(count, -1, dx.shape[1]).baddbmm_(dmiddle, down)
+    da = torch.bmm(dmiddle.mT, x.view(count, -1, x.shape[1]))
+    db = torch.bmm(dy_KtO.mT, middles[0])
+    grads = []
+    for k, (a, scaling) in enumerate(zip(factors[::2], scalings, strict=True)):
+        rank = a.shape[0]
+        grads += [da[k, :rank], db[k, :, :rank] * scaling]
+    return grads
+
+
+def _stack(factors: Sequence[Tensor], rank_axis: int, scalings: Sequence[float] = ()) -> Tensor:
+    """(K, ..) of A's or B's, ranks padded with zeros to the largest; B's times their scaling."""
+    largest = max(factor.shape[rank_axis] for factor in factors)
+    padded = []
+    for k, factor in enumerate(factors):
+        missing = largest - factor.shape[rank_axis]
+        whole = F.pad(factor, (0, 0, 0, missing) if rank_axis == 0 else (0, missing))
+        padded.append(whole * scalings[k] if scalings else whole)
+    return torch.stack(padded)
