@@ -173,8 +173,8 @@ class Site:
         if isinstance(self.module, nn.LayerNorm):
             return F.layer_norm(x, self.module.normalized_shape, parameters["weight"],
                                 parameters.get("bias"), self.module.eps)
-        if self.kind == "embedding":
-            return F.embedding(x, parameters["weight"], getattr(self.module, "padding_idx", None))
+        if type(self.module) is nn.Embedding:  # Gemma's, for one, scales what it looks up
+            return F.embedding(x, parameters["weight"], self.module.padding_idx)
         here, self.module.forward = self.module.forward, self._forward
         try:
             return functional_call(self.module, parameters, (x,))  # type: ignore[no-any-return]
@@ -191,8 +191,12 @@ class Site:
             type(hook) is type(first) for hook in hooks
         ):
             return type(first).fused(self, x, bounds, hooks)  # type: ignore[misc, no-any-return]
-        if len(hooks) == 1:
-            assert first is not None
+        return self.member_by_member(x, bounds)
+
+    def member_by_member(self, x: Tensor, bounds: Bounds) -> Tensor:
+        """The site without `fused`, which may call it for what it does not cover."""
+        first = self.hooks[0]
+        if len(self.hooks) == 1 and first is not None:
             return _one(self, x, first)
         return self._each(x, bounds)
 
