@@ -1,7 +1,7 @@
 """What a person writes: backbones x tasks x methods x seeds, with training settings and a budget.
 
     study = load_study("study.yaml")
-    study = Study(name="mine", backbones=["mini-bert"], tasks=["synthetic"], methods=["full", "lora"])
+    study = Study(backbones=["mini-bert"], tasks=["synthetic"], methods=["full", "lora"])
 
 The models below are the canonical form. `study_form.py` folds the short forms that people write
 (`full`, `{lora: {rank: 16}}`) into it; `study_faults.py` turns what pydantic finds into our
@@ -11,18 +11,25 @@ sentences. Every fault is reported at once, and nothing is loaded before.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from tuneoff import registry
+from tuneoff import recipes, study_faults, study_form, study_text
 from tuneoff.datasets import Dataset
-from tuneoff.errors import StudyError, TuneoffError
+from tuneoff.errors import Problem, StudyError
 from tuneoff.methods import Method
 from tuneoff.settings import Settings
+from tuneoff.study_parts import faults, known_part, part_settings
 from tuneoff.tasks import Task
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -37,6 +44,15 @@ class Group(Settings):
     def unused(self) -> dict[str, str]:
         """Field -> why it has no effect; giving such a field is a fault."""
         return {}
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> Self:
+        idle = {name: why for name, why in self.unused().items() if name in self.model_fields_set}
+        if idle:
+            raise faults(
+                {(name,): f"has no effect: {why}; leave it out" for name, why in idle.items()}
+            )
+        return self
 
     def in_force(self) -> dict[str, Any]:
         """Plain JSON data of the fields that have an effect."""
@@ -110,12 +126,12 @@ class DataSpec(Settings):
     @field_validator("dataset")
     @classmethod
     def _known(cls, name: str) -> str:
-        return _known_part("datasets", name)
+        return known_part("datasets", name)
 
     @field_validator("source", mode="plain")
     @classmethod
     def _read_source(cls, value: Any, info: ValidationInfo) -> Any:
-        return _part_settings("datasets", "dataset", value, info)
+        return part_settings("datasets", "dataset", value, info)
 
 
 class TaskSpec(Settings):
@@ -136,22 +152,22 @@ class TaskSpec(Settings):
     @field_validator("task")
     @classmethod
     def _known(cls, name: str) -> str:
-        return _known_part("tasks", name)
+        return known_part("tasks", name)
 
     @field_validator("settings", mode="plain")
     @classmethod
     def _read_settings(cls, value: Any, info: ValidationInfo) -> Any:
-        return _part_settings("tasks", "task", value, info)
+        return part_settings("tasks", "task", value, info)
 
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, name: str | None) -> str | None:
-        return name if name is None else _known_part("metrics", name)
+        return name if name is None else known_part("metrics", name)
 
     @field_validator("metrics")
     @classmethod
     def _known_metrics(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return names if names is None else tuple(_known_part("metrics", name) for name in names)
+        return names if names is None else tuple(known_part("metrics", name) for name in names)
 
     @property
     def primary_metric(self) -> str:
@@ -181,9 +197,10 @@ class Training(Group):
     ] = "adamw"
     weight_decay: float = Field(default=0.01, ge=0)
     """On matrices only, not on biases and norms (as in Trainer). Source: BERT, A.2."""
-    betas: tuple[
-        Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]
-    ] = (0.9, 0.999)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.999,
+    )
     """AdamW's decay rates of the moments."""
     eps: float = Field(default=1e-8, gt=0)
     """AdamW's term against division by zero."""
@@ -238,6 +255,8 @@ class Training(Group):
             if one in given or rival in given:
                 kept.pop(one, None)
                 kept.pop(rival, None)
+        for name in Training.model_construct(**(kept | given)).unused():
+            kept.pop(name, None)
         return Training.model_validate(kept | given)
 
 
@@ -256,16 +275,16 @@ class MethodSpec(Settings):
     @field_validator("method")
     @classmethod
     def _known(cls, name: str) -> str:
-        return _known_part("methods", name)
+        return known_part("methods", name)
 
     @field_validator("settings", mode="plain")
     @classmethod
     def _read_settings(cls, value: Any, info: ValidationInfo) -> Any:
-        return _part_settings("methods", "method", value, info)
+        return part_settings("methods", "method", value, info)
 
 
 class Tuning(Settings):
-    """The search for each method's learning rate, on the validation split: equal for every method."""
+    """The search for each method's learning rate: equal for all, on the validation split."""
 
     probes: int = Field(default=3, ge=0, le=32)
     """Learning rates tried per method, from its own grid; 0 takes each method's default rate."""
@@ -311,9 +330,109 @@ class Study(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __init__(self, **written: Any) -> None:
-        _fill(self, written, source="study")
+        _fill(self, written, folder=Path.cwd(), source="study", text=None)
+
+    def training_of(self, method: MethodSpec) -> Training:
+        """The study's training settings with the method's own in place."""
+        return self.training.overridden(method.training)
+
+    def written(self) -> dict[str, Any]:
+        """Plain data as a person would write it; `load_study` makes the same study of it."""
+        data = self.model_dump(mode="json")
+        data["backbones"] = [backbone.in_force() for backbone in self.backbones]
+        data["tasks"] = [_written_task(task) for task in self.tasks]
+        data["methods"] = [_written_method(method) for method in self.methods]
+        data["training"] = self.training.in_force()
+        return data
+
+
+def _written_task(task: TaskSpec) -> dict[str, Any]:
+    data = task.data
+    source = data.source.model_dump(mode="json", exclude_unset=True)
+    frame = data.model_dump(mode="json", exclude={"dataset", "source"}, exclude_defaults=True)
+    given = task.settings.model_dump(mode="json", exclude_unset=True)
+    judged = task.model_dump(mode="json", include={"metric", "metrics"}, exclude_none=True)
+    data_written = {"dataset": data.dataset, **source, **frame}
+    return {"name": task.name, "task": task.task, **given, **judged, "data": data_written}
+
+
+def _written_method(method: MethodSpec) -> dict[str, Any]:
+    given = method.settings.model_dump(mode="json", exclude_unset=True)
+    data = {"name": method.name, "method": method.method, **given}
+    if method.training is not None:
+        data["training"] = method.training.model_dump(mode="json", exclude_unset=True)
+    return data
 
 
 def load_study(source: str | Path | Mapping[str, Any]) -> Study:
-    """The study of a YAML file (paths in it are relative to it) or of plain data."""
-    raise NotImplementedError
+    """The study of a YAML file, of a recipe's name, or of plain data.
+
+    Paths in a file are relative to its folder. Raises StudyError with every fault.
+    """
+    study = Study.__new__(Study)
+    if isinstance(source, Mapping):
+        _fill(study, source, folder=Path.cwd(), source="study", text=None)
+        return study
+    path = recipes.find(source)
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise StudyError([Problem("", f"cannot be read: {reason}")], str(source)) from None
+    text = study_text.read(content, str(source))
+    _fill(study, text.data, folder=path.parent.absolute(), source=str(source), text=text)
+    return study
+
+
+def _fill(
+    study: Study,
+    written: Mapping[str, Any],
+    *,
+    folder: Path,
+    source: str,
+    text: study_text.Text | None,
+) -> None:
+    """Validate in JSON mode: strict about types, yet lists may become tuples."""
+    form = study_form.fold(written)
+    found: list[Problem] = list(form.problems)
+    try:
+        study.__pydantic_validator__.validate_json(
+            json.dumps(form.data, default=repr),
+            strict=True,
+            context={"folder": folder},
+            self_instance=study,
+        )
+    except ValidationError as error:
+        found += study_faults.problems(error.errors(include_url=False), form, Study)
+    else:
+        found += _together(study)
+    if text is not None:
+        found = text.in_order(text.problems + found)
+    if found:
+        raise StudyError(found, source)
+
+
+def _together(study: Study) -> Iterator[Problem]:
+    """Faults of settings that are each right alone."""
+    if study.tuning.probes and study.tuning.seed in study.seeds:
+        yield Problem(
+            "tuning.seed",
+            f"must not be one of the study's seeds, or that run is chosen for its luck; "
+            f"got {study.tuning.seed}",
+        )
+    for index, method in enumerate(study.methods):
+        try:
+            study.training_of(method)
+        except ValidationError as error:
+            for one in error.errors():
+                place = study_form.dotted(("methods", index, "training", *one["loc"]))
+                yield Problem(place, f"{one['msg']} (together with the study's training settings)")
+        implied = method.settings.quantization
+        for number, backbone in enumerate(study.backbones):
+            if implied and backbone.quantization not in ("none", implied):
+                yield Problem(
+                    f"methods[{index}]",
+                    f"{method.method} quantizes the backbone to {implied}, and "
+                    f"backbones[{number}].quantization is {backbone.quantization}; "
+                    f"set that to none or {implied}, or leave {method.method} out",
+                )

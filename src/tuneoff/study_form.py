@@ -1,0 +1,220 @@
+"""Folds the short forms that people write in a study into the one form of `study.py`.
+
+    full                                    -> {name: full, method: full, settings: {}}
+    {lora: {rank: 16}}                      -> {name: lora, method: lora, settings: {rank: 16}}
+    {name: qv, method: lora, rank: 16}      -> {name: qv, method: lora, settings: {rank: 16}}
+
+Tasks and data fold alike. Where a value moved is remembered, so that a fault is reported at the
+path that the person wrote. Values of a wrong type are left alone: the models report them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from tuneoff import registry
+from tuneoff.errors import Problem, TuneoffError
+from tuneoff.registry import Kind
+
+Place = tuple[str | int, ...]
+
+METHOD_FRAME = frozenset({"name", "training"})
+TASK_FRAME = frozenset({"name", "data", "metric", "metrics"})
+DATA_FRAME = frozenset({"columns", "split", "limit"})
+
+
+@dataclass
+class Form:
+    """A study in its one form; `moved` maps a place in `data` to the place that was written."""
+
+    data: dict[str, Any]
+    moved: dict[Place, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def written(self, place: Place) -> Place:
+        """The place in the person's text of a place in `data`."""
+        for length in range(len(place), 0, -1):
+            if place[:length] in self.moved:
+                return self.moved[place[:length]] + place[length:]
+        return place
+
+
+def dotted(place: Place) -> str:
+    """`methods[2].lora.rank`."""
+    text = ""
+    for step in place:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def fold(written: Mapping[str, Any]) -> Form:
+    """The study's one form."""
+    form = Form(data={str(key): plain(value) for key, value in written.items()})
+    data = form.data
+    for index, backbone in _entries(data, "backbones"):
+        data["backbones"][index] = _fold_backbone(backbone)
+    for index, task in _entries(data, "tasks"):
+        data["tasks"][index] = _fold_task(form, ("tasks", index), task)
+    for index, method in _entries(data, "methods"):
+        place: Place = ("methods", index)
+        data["methods"][index] = _fold_part(
+            form, place, method, kind="methods", key="method", inner="settings", frame=METHOD_FRAME
+        )
+    if type(data.get("seeds")) is int and 0 < data["seeds"] <= 1000:
+        data["seeds"] = list(range(data["seeds"]))
+    _find_repeats(form)
+    return form
+
+
+def plain(value: Any) -> Any:
+    """Plain data of what Python code may pass: settings objects become what YAML would say."""
+    if isinstance(value, BaseModel):
+        kind = next((kind for kind in registry.KINDS if _is_part(kind, value)), None)
+        given = value.model_dump(mode="json", exclude_unset=True)
+        return {kind[:-1]: _part_name(kind, value), **given} if kind else given
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _is_part(kind: Kind, value: BaseModel) -> bool:
+    return any(
+        base.__module__ == f"tuneoff.{kind}" and base is not type(value)
+        for base in type(value).__mro__
+    )
+
+
+def _part_name(kind: Kind, value: BaseModel) -> str:
+    stem = type(value).__module__.rpartition(".")[2].removeprefix(f"tuneoff_plugins_{kind}_")
+    candidates = sorted(registry.names(kind), key=lambda name: name != stem)
+    return next(name for name in candidates if registry.get(kind, name) is type(value))
+
+
+def _entries(data: dict[str, Any], key: str) -> list[tuple[int, Any]]:
+    """The items of a list; one item alone stands for a list of one."""
+    if isinstance(data.get(key), str | Mapping):
+        data[key] = [data[key]]
+    return list(enumerate(data[key])) if isinstance(data.get(key), list) else []
+
+
+def _fold_backbone(written: Any) -> Any:
+    if isinstance(written, str):
+        written = {"model": written}
+    if isinstance(written, Mapping) and isinstance(written.get("model"), str):
+        return {"name": label(written["model"]), **written}
+    return written
+
+
+def label(text: str) -> str:
+    """A name for tables from a path or a hub name: its last part, odd characters replaced."""
+    last = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", last).strip("-._+")[:64] or "model"
+
+
+def _fold_task(form: Form, place: Place, written: Any) -> Any:
+    if isinstance(written, str) and written in registry.names("datasets"):
+        # A dataset that needs no settings is a task in one word: its texts are classified.
+        written = {"name": written, "task": "text_classification", "data": written}
+    folded = _fold_part(
+        form, place, written, kind="tasks", key="task", inner="settings", frame=TASK_FRAME
+    )
+    if isinstance(folded, dict) and "data" in folded:
+        inside = form.moved.get((*place, "data"), (*place, "data"))
+        folded["data"] = _fold_part(
+            form,
+            (*place, "data"),
+            folded["data"],
+            kind="datasets",
+            key="dataset",
+            inner="source",
+            frame=DATA_FRAME,
+            written_at=inside,
+        )
+        folded["data"].pop("name", None) if isinstance(folded["data"], dict) else None
+    return folded
+
+
+def _fold_part(
+    form: Form,
+    place: Place,
+    written: Any,
+    *,
+    kind: Kind,
+    key: str,
+    inner: str,
+    frame: frozenset[str],
+    written_at: Place | None = None,
+) -> Any:
+    """`{key: part, inner: the part's settings, ...frame}`."""
+    here = written_at or place
+    if isinstance(written, str):
+        written = {key: written}
+    if not isinstance(written, dict):
+        return written
+    settings_at = here
+    if key not in written:
+        if len(written) != 1:
+            known = ", ".join(registry.names(kind))
+            form.problems.append(
+                Problem(
+                    dotted(here),
+                    f"names no {kind[:-1]}; write `{key}: NAME` beside its settings, or "
+                    f"`NAME: {{settings}}` with the settings indented below the name. "
+                    f"Got the keys {', '.join(written)}. Known: {known}",
+                )
+            )
+            return None
+        ((part, settings),) = written.items()
+        settings_at = (*here, part)
+        if not isinstance(settings, dict | None):
+            return {"name": part, key: part, inner: settings}
+        written = {key: part, **(settings or {})}
+    part = written[key]
+    own = _fields(kind, part)
+    outer = {name for name in written if name in frame and name not in own}
+    folded = {name: written[name] for name in written if name in outer or name == key}
+    if inner in written and inner not in own and isinstance(written[inner], dict):
+        folded[inner] = written[inner]
+        form.moved[(*place, inner)] = (*settings_at, inner)
+    else:
+        folded[inner] = {n: v for n, v in written.items() if n not in outer and n != key}
+        form.moved[(*place, inner)] = settings_at
+    for name in outer:
+        form.moved[(*place, name)] = (*settings_at, name)
+    form.moved[(*place, key)] = (*here, key) if settings_at == here else settings_at
+    return {"name": part, **folded}
+
+
+def _fields(kind: Kind, part: Any) -> set[str]:
+    try:
+        return set(registry.get(kind, part).model_fields) if isinstance(part, str) else set()
+    except TuneoffError:
+        return set()
+
+
+def _find_repeats(form: Form) -> None:
+    for key in ("backbones", "tasks", "methods"):
+        seen: dict[str, int] = {}
+        for index, entry in _entries(form.data, key):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if not isinstance(name, str):
+                continue
+            if name in seen:
+                form.problems.append(
+                    Problem(
+                        dotted((key, index)),
+                        f"is called {name!r} as {key}[{seen[name]}] is; "
+                        f"give each a `name` of its own",
+                    )
+                )
+            seen.setdefault(name, index)
+    seeds = form.data.get("seeds")
+    if isinstance(seeds, list) and len(set(map(str, seeds))) < len(seeds):
+        form.problems.append(Problem("seeds", f"must differ from each other; got {seeds}"))
