@@ -18,7 +18,7 @@ import numpy as np
 from tuneoff.ledger import Ledger
 from tuneoff.metrics import evaluate
 
-# accuracy, seed sd, rate, trainable share, memory in MB, seconds, adapter bytes per parameter
+# true accuracy, seed sd, learning rate, trainable share, peak memory in MB, training seconds
 METHODS: dict[str, tuple[float, float, float, float, float, float]] = {
     "full": (0.900, 0.006, 5e-5, 1.0, 900, 60),
     "lora": (0.896, 0.005, 3e-4, 0.02, 520, 48),
@@ -232,6 +232,6 @@ def _failures(ledger: Ledger, backbone: str, method: str, number: int) -> None:
                 "history": [],
                 "best_step": None,
                 "steps": 40 if status == "diverged" else 0,
-                "cost": {name: None for name in _cost("full")},
+                "cost": dict.fromkeys(_cost("full")),
             }
         )
