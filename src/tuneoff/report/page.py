@@ -22,7 +22,7 @@ from tuneoff.report import quantities as q
 from tuneoff.report import summary
 from tuneoff.report.contents import Contents, Contest
 from tuneoff.report.definitions import definitions
-from tuneoff.report.plots import Picture
+from tuneoff.report.plots.svg import Picture
 
 
 def page(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> str:
@@ -98,7 +98,8 @@ def _values(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> dict[s
 
 def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[str, Any]:
     """One contest, its texts made."""
-    main = [p for p in drawn if p.kind not in ("confusion", "learning_rates")]
+    learning = [p for p in drawn if p.kind in ("learning_curves", "learning_rates")]
+    confusion = [p for p in drawn if p.kind == "confusion"]
     advised = contest.advised
     return {
         "contest": contest,
@@ -113,9 +114,9 @@ def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[st
         "facts": summary.data_facts(contest),
         "edges": summary.edge_warnings(contest),
         "confused": summary.confusions(contest),
-        "pictures": main,
-        "rate_pictures": [p for p in drawn if p.kind == "learning_rates"],
-        "confusion_pictures": [p for p in drawn if p.kind == "confusion"],
+        "pictures": [p for p in drawn if p not in learning and p not in confusion],
+        "learning_pictures": learning,
+        "confusion_pictures": confusion,
         "unit": "points" if q.is_share(contest.metric) else q.metric_name(contest.metric),
     }
 

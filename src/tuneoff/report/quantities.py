@@ -103,14 +103,26 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60:,} h {minutes % 60:02d} min"
 
 
+def memory_unit(most_bytes: float) -> tuple[float, str]:
+    """The unit of an axis that reaches so far: its size in bytes, and its name."""
+    return (1e9, "GB") if most_bytes >= 2e9 else (1e6, "MB") if most_bytes >= 2e6 else (1e3, "kB")
+
+
+def duration_unit(most_seconds: float) -> tuple[float, str]:
+    """The unit of an axis that reaches so far: its size in seconds, and its name."""
+    if most_seconds >= 7200:
+        return 3600.0, "h"
+    return (60.0, "min") if most_seconds >= 180 else (1.0, "s")
+
+
 def count(value: float | None) -> str:
-    """`512`, `33.5 k`, `4.39 M`, `1.10 B`."""
+    """`5,120`, `33.5 k`, `4.39 M`, `1.10 B`."""
     if value is None:
         return NOTHING
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size * 0.9995:
-            return f"{_three_digits(value / size)} {unit}"
-    return f"{value:.0f}"
+    if value < 9999.5:
+        return f"{value:,.0f}"
+    unit, size = ("B", 1e9) if value >= 9.995e8 else ("M", 1e6) if value >= 9.995e5 else ("k", 1e3)
+    return f"{_three_digits(value / size)} {unit}"
 
 
 def whole(value: float | None) -> str:
@@ -130,11 +142,12 @@ def ratio(value: float | None, reference: float | None) -> str:
     """`3.1× less` or `1.2× more` than a reference; empty where that says nothing."""
     if not value or not reference:
         return ""
-    if value <= reference:
-        times, word = reference / value, "less"
-    else:
-        times, word = value / reference, "more"
-    return f"{_three_digits(times) if times < 1000 else f'{times:,.0f}'}× {word}" if times >= 1.05 else "the same"
+    less = value <= reference
+    times = reference / value if less else value / reference
+    if times < 1.05:
+        return "the same"
+    text = _three_digits(times) if times < 1000 else f"{times:,.0f}"
+    return f"{text}× {'less' if less else 'more'}"
 
 
 def _three_digits(value: float) -> str:

@@ -1,10 +1,9 @@
-"""The words of the report: table rows, cards and facts as text, the same on page and in Markdown."""
+"""The words of the report: table rows and facts as text, for the page, Markdown and terminal."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tuneoff.report import quantities as q
 from tuneoff.report.contents import Contents, Contest, Difference, MethodResult, Run
@@ -45,9 +44,10 @@ class MethodRow:
     score: str
     interval: str
     versus_best: str
-    versus_best_detail: str
+    versus_best_details: list[str]
+    """Interval and p-value, as far as there are any."""
     versus_full: str
-    versus_full_detail: str
+    versus_full_details: list[str]
     costs: tuple[Cost, ...]
     learning_rate: str
     others: tuple[tuple[str, str], ...]
@@ -70,24 +70,26 @@ def _method_row(contest: Contest, result: MethodResult) -> MethodRow:
         runs=f"{result.n} of {result.n + failed}" if failed else str(result.n),
         score=q.score(metric, result.mean),
         interval=q.score_interval(metric, result.interval),
-        versus_best="" if is_best or not best else q.difference(metric, best.difference, unit=False),
-        versus_best_detail="" if is_best else _detail(metric, best),
+        versus_best=""
+        if is_best or not best
+        else q.difference(metric, best.difference, unit=False),
+        versus_best_details=[] if is_best else _details(metric, best),
         versus_full=""
         if result.method == "full" or not full
         else q.difference(metric, full.difference, unit=False),
-        versus_full_detail="" if result.method == "full" else _detail(metric, full),
+        versus_full_details=[] if result.method == "full" else _details(metric, full),
         costs=costs(contest, result),
         learning_rate=q.rate(result.learning_rate),
         others=tuple(_other_metrics(contest, result)),
     )
 
 
-def _detail(metric: str, difference: Difference | None) -> str:
+def _details(metric: str, difference: Difference | None) -> list[str]:
     if difference is None:
-        return ""
+        return []
     p = difference.p_corrected if difference.p_corrected is not None else difference.p
     parts = [q.difference_interval(metric, difference.interval), q.p_value(p)]
-    return "; ".join(part for part in parts if part)
+    return [part for part in parts if part]
 
 
 def _other_metrics(contest: Contest, result: MethodResult) -> list[tuple[str, str]]:
@@ -251,15 +253,7 @@ def progress(contents: Contents) -> str:
     return f"{done} of {total} runs finished" + (f"; {rest}" if rest else "")
 
 
-def run_costs(run: Run) -> dict[str, float | None]:
-    return {key: run.cost_of(key) for key in CELLS}
-
-
-def run_score(contest_metric: str, run: Run, split: str) -> float | None:
-    value: Any = run.score(split, contest_metric)
+def run_score(metric: str, run: Run, split: str) -> float | None:
+    """A score of one run; None when it has none, or a table."""
+    value = run.score(split, metric)
     return float(value) if isinstance(value, int | float) else None
-
-
-def as_json(value: Any) -> str:
-    """One line of JSON, for settings."""
-    return json.dumps(value, ensure_ascii=False)

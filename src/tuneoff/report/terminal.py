@@ -5,6 +5,7 @@ It reads well at 80 columns, without colour, and in a file: colour repeats what 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -56,7 +57,7 @@ def _contest(contest: Contest, several: bool) -> list[RenderableType]:
     for answer in contest.answers:
         parts.append(_answer(answer.use, answer.method, answer.sentence, answer.confidence))
         if answer.needs:
-            parts.append(Padding(Text(f"needs: {answer.needs}", style="dim"), (0, 0, 0, 4)))
+            parts.append(_indented(f"needs: {answer.needs}", "dim"))
     if contest.answers:
         parts.append(Text())
     parts += [Text.assemble(("Noise floor. ", "bold"), summary.noise_sentence(contest)), Text()]
@@ -65,6 +66,10 @@ def _contest(contest: Contest, several: bool) -> list[RenderableType]:
     parts += [Text(f"Warning: {warning}", style="yellow") for warning in contest.warnings]
     parts += _failures(contest)
     return parts
+
+
+def _indented(text: str, style: str = "") -> RenderableType:
+    return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
 
 
 def _answer(
@@ -114,7 +119,8 @@ def _table(contest: Contest) -> Table:
 
 def _clock(seconds: float | None) -> str:
     """Shorter than in the page: `2m05s`."""
-    return q.duration(seconds).replace(" min ", "m").replace(" h ", "h").replace("m in", "m")
+    text = q.duration(seconds)
+    return re.sub(r" (h|min|s)\b ?", lambda unit: unit[1][0], text) if "min" in text else text
 
 
 def _legend(contest: Contest) -> Text:
@@ -135,10 +141,10 @@ def _failures(contest: Contest) -> list[RenderableType]:
     ]
     for row in rows[:_MOST_FAILURES]:
         seed = f", seed {row.seed}" if row.seed else ""
-        lines.append(Padding(Text(f"{row.method}{seed}: {row.status}: {row.reason}"), (0, 0, 0, 2)))
+        lines.append(_indented(f"{row.method}{seed}: {row.status}: {row.reason}"))
     if len(rows) > _MOST_FAILURES:
         more = len(rows) - _MOST_FAILURES
-        lines.append(Padding(Text(f"and {more} more, all in report.html"), (0, 0, 0, 2)))
+        lines.append(_indented(f"and {more} more, all in report.html"))
     return [Group(*lines), Text()]
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from tuneoff.report.contents import Contents, Contest
-from tuneoff.report.plots.bars import draw_parameters, draw_training_time
+from tuneoff.report.plots.bars import draw_memory, draw_parameters, draw_training_time
 from tuneoff.report.plots.confusion import draw_confusion
 from tuneoff.report.plots.curves import draw_curves
 from tuneoff.report.plots.plot import Plot
@@ -38,6 +38,7 @@ def _plots(contents: Contents, contest: Contest) -> Iterator[Plot]:
         draw_trade(contest, look, "peak_memory_bytes"),
         draw_trade(contest, look, "train_seconds"),
         draw_parameters(contest, look),
+        draw_memory(contest, look),
         draw_training_time(contest, look),
         draw_curves(contest, look),
         draw_rates(contest, look),

@@ -1,4 +1,4 @@
-"""One cost per method as bars on a log axis, each with its figure at the end."""
+"""One cost per method least first, each with its figure beside it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ def draw_parameters(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
     """Trainable parameters; None when no method has a figure."""
     return _draw_bars(
         contest, looks, "parameters", "Trainable parameters", "trainable_parameters", q.count
+    )
+
+
+def draw_memory(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
+    """Peak memory of training; None when no method has a figure."""
+    return _draw_bars(
+        contest, looks, "memory", "Peak memory of training", "peak_memory_bytes", q.memory
     )
 
 
@@ -40,38 +47,36 @@ def _draw_bars(
     if not costs:
         return None
     costs.sort()
-    figure = new_figure(0.6 + 0.3 * len(costs))
+    wide = costs[-1][0] / costs[0][0] > 12  # small bars would vanish
+    figure = new_figure(0.3 + 0.3 * len(costs))
     axes = figure.add_subplot()
     plot = Plot(
         kind=kind,
         title=title,
         alt=f"{title}, least first: " + "; ".join(f"{m} {text(cost)}" for cost, m in costs),
         figure=figure,
-        note="Each gridline is ten times the one before." if _wide(costs) else "",
+        note="Log scale: each gridline is ten times the one before." if wide else "",
     )
     low, high = costs[0][0], costs[-1][0]
-    if _wide(costs):
-        axes.set_xscale("log")
-        start = 10 ** (len(str(int(low))) - 2) if low >= 1 else low / 3
-        axes.set_xlim(start, high * (high / start) ** 0.28)
-    else:
-        axes.set_xlim(0, high * 1.28)
+    start = low / 4 if wide else 0.0
+    axes.set_xscale("log" if wide else "linear")
+    axes.set_xlim(start, high * (high / start) ** 0.28 if wide else high * 1.28)
     full = next((cost for cost, method in costs if method == "full"), None)
     for row, (cost, method) in enumerate(costs):
-        (bar,) = axes.barh([row], [cost], height=0.62, color=looks[method].colour)
+        look = looks[method]
+        if wide:  # a bar's length means nothing on a log axis; a place does
+            axes.plot([start, cost], [row, row], color=look.colour, lw=1.2, alpha=0.6)
+            (mark,) = axes.plot([cost], [row], look.marker, color=look.colour, ms=8)
+        else:
+            (mark,) = axes.barh([row], [cost], height=0.6, color=look.colour)
         compared = q.ratio(cost, full) if method != "full" else ""
-        plot.tip(bar, f"{method}: {text(cost)}" + (f", {compared} than full" if compared else ""))
+        plot.tip(mark, f"{method}: {text(cost)}" + (f", {compared} than full" if compared else ""))
         axes.annotate(
-            text(cost), (cost, row), xytext=(4, 0), textcoords="offset points", va="center"
+            text(cost), (cost, row), xytext=(7, 0), textcoords="offset points", va="center"
         )
     list_methods(axes, [method for _, method in costs])
     axes.minorticks_off()
-    axes.xaxis.set_major_formatter(lambda value, _: text(value) if value else "0")
-    if not _wide(costs):
-        axes.locator_params(axis="x", nbins=4)
+    axes.tick_params(axis="x", length=0, labelbottom=False)  # each mark has its figure beside it
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(visible=wide, axis="x")
     return plot
-
-
-def _wide(costs: list[tuple[float, str]]) -> bool:
-    """True when the costs span so much that small bars would vanish."""
-    return costs[-1][0] / costs[0][0] > 12

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuneoff.report import quantities as q
 from tuneoff.report.contents import Contest, Run
 from tuneoff.report.plots.plot import Plot
-from tuneoff.report.plots.style import GRID, Look, new_figure, short
+from tuneoff.report.plots.style import GRID, MUTED, Look, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,10 +57,22 @@ def draw_curves(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
             _tip_line(plot, axes, method, line, side, metric)
             axes.locator_params(nbins=4)
             axes.grid()
-        row[0].set_title(short(method, 40), fontweight="bold", color=looks[method].colour)
-    for axes, name in zip(grid[-1], ("step", "step"), strict=True):
-        axes.set_xlabel(name)
+        row[0].set_title(short(method, 26), fontweight="bold")
+    for side, name in enumerate(("train loss", f"validation {q.axis_name(metric)}")):
+        grid[0][side].set_title(name, loc="right", color=MUTED, fontsize=8)
+        grid[-1][side].set_xlabel("step")
+        _bound(grid[0][side], contest, side)
     return plot
+
+
+def _bound(axes: Axes, contest: Contest, side: int) -> None:
+    """Runs that diverged leave the frame, rather than press all others flat."""
+    lines = [_points(run, side, contest.metric) for run in contest.runs if run.status == "done"]
+    values = [value for line in lines for _, value in line]
+    if values:
+        low, high = min(values), max(values)
+        margin = 0.06 * ((high - low) or abs(high) or 1.0)
+        axes.set_ylim(low - margin, high + margin)
 
 
 def mean_line(lines: list[Points]) -> Points:
@@ -85,9 +97,7 @@ def _points(run: Run, side: int, metric: str) -> Points:
     points = []
     for entry in run.history or []:
         value: Any = (
-            entry.get("train_loss")
-            if side == 0
-            else (entry.get("validation") or {}).get(metric)
+            entry.get("train_loss") if side == 0 else (entry.get("validation") or {}).get(metric)
         )
         step = entry.get("step")
         if isinstance(value, int | float) and isinstance(step, int | float):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Plot:
-    """`kind` names the file; `title` and `alt` are for people, `alt` for those who cannot see it."""
+    """`kind` names the file; `title` is for people, `alt` for those who cannot see the plot."""
 
     kind: str
     title: str

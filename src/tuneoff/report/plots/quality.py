@@ -49,7 +49,8 @@ def draw_quality(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
 
 def _draw_row(plot: Plot, contest: Contest, method: str, row: int, look: Look) -> None:
     axes, metric, result = plot.figure.axes[0], contest.metric, contest.result(method)
-    assert result is not None and result.mean is not None
+    assert result is not None
+    assert result.mean is not None
     if interval := q.score_interval(metric, result.interval):
         low, high = (q.axis_value(metric, value or 0) for value in result.interval or ())
         axes.plot([low, high], [row, row], color=look.colour, lw=4, alpha=0.45)

@@ -41,7 +41,8 @@ def rate_curves(contest: Contest) -> list[RateCurve]:
                 found.append(float(value))
     order = [result.method for result in contest.ranked]
     curves = []
-    for method in sorted(scores, key=lambda m: (m not in order, order.index(m) if m in order else 0)):
+    known = [method for method in order if method in scores]
+    for method in known + [method for method in scores if method not in known]:
         by_rate = dict(sorted(scores[method].items()))
         curves.append(RateCurve(method, by_rate, _chosen(contest, method, by_rate)))
     return curves
@@ -62,8 +63,8 @@ def draw_rates(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
         alt=f"Validation {q.axis_name(metric)} by learning rate. "
         + "; ".join(f"{c.method}: chosen {q.rate(c.chosen)}" for c in curves),
         figure=figure,
-        note=f"Validation {q.axis_name(metric)} by learning rate. Ring: the chosen rate. Cross: the "
-        "probe failed. The test split is not used here.",
+        note=f"Validation {q.axis_name(metric)} by learning rate. Ring: the chosen rate. Cross: "
+        "the probe failed. The test split is not used here.",
     )
     panels = grid.flatten()
     for axes in panels[len(curves) :]:
@@ -78,7 +79,7 @@ def draw_rates(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
         for rate, found in curve.scores.items():
             height = q.axis_value(metric, means[rate]) if found else bottom
             form = {"mew": 0, "alpha": 0.0} if found else {"color": look.colour, "mew": 2}
-            (mark,) = axes.plot([rate], [height], "o" if found else "x", ms=9, **form)  # type: ignore[arg-type]
+            (mark,) = axes.plot([rate], [height], "o" if found else "x", ms=9, **form)
             text = q.score(metric, means[rate]) if found else "failed"
             plot.tip(mark, f"{curve.method}, learning rate {q.rate(rate)}: {text}")
         if curve.chosen in means:

@@ -42,6 +42,8 @@ def render(plot: Plot) -> Picture:
     with warnings.catch_warnings():
         # A letter that the font lacks is a box in the PNG; the SVG holds the letter itself.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        plot.figure.draw_without_rendering()
+        plot.figure.set_layout_engine("none")  # laid out once, for both files
         png = _saved(plot, "png")
         svg = _saved(plot, "svg")
     return Picture(
@@ -71,7 +73,7 @@ def _dressed(svg: bytes, plot: Plot) -> tuple[bytes, str]:
     root = ET.fromstring(svg)
     for metadata in root.findall(f"{{{_SVG}}}metadata"):
         root.remove(metadata)
-    background = root.find(f".//*[@id='patch_1']")
+    background = root.find(".//*[@id='patch_1']")
     for element in root.iter():
         if tip := plot.tips.get(element.get("id", "")):
             element.set("class", "tip")
