@@ -1,15 +1,30 @@
-"""A study expanded to runs: each with its settings resolved, known by a hash of its content."""
+"""A study expanded to runs: each with its settings resolved, known by a hash of its content.
+
+for run in expand(study):
+    print(run.run_id, run.label, run.learning_rate)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
+from tuneoff import identity
+from tuneoff.fit import Inspect, shape, with_quantization
 from tuneoff.settings import Settings
 from tuneoff.study import BackboneSpec, MethodSpec, Study, TaskSpec, Training
 
-Contest = tuple[str, str, str]
-"""(backbone, task, method) names: what one learning rate is looked for."""
+RateFrom = Literal["study", "method", "probes", "grid"]
+_UNNAMED = {"name", "model", "revision"}
+
+
+class Contest(NamedTuple):
+    """What one learning rate is looked for: names in the study."""
+
+    backbone: str
+    task: str
+    method: str
 
 
 class RunSpec(Settings):
@@ -28,37 +43,132 @@ class RunSpec(Settings):
     training: Training
     seed: int
     learning_rate: float
-    rate_from: Literal["study", "method", "probes", "grid"]
+    rate_from: RateFrom
     """Who chose the rate: the study, the method's default, probes; or the grid, for a probe."""
+    device: Literal["cpu", "cuda"]
     data_fingerprint: str
+    """Hash of the content of the data, wherever it lies."""
     backbone_fingerprint: str
+    """Hash of the backbone's files, or its hub commit."""
     code: str
-    """Hash of the package's sources that influence numbers."""
+    """Hash of the package's sources that influence numbers, and of plug-ins in use."""
+
+    @cached_property
+    def run_id(self) -> str:
+        """16 hex digits over all that decides the result.
+
+        Paths are not in it, their content is. The study's name and who chose the rate are not:
+        the same run may serve an extended or renamed study.
+        """
+        source = self.task.data.source
+        return identity.digest(
+            {
+                "kind": self.kind,
+                "names": list(self.contest),
+                "backbone": _without(self.backbone.in_force(), _UNNAMED),
+                "backbone_content": self.backbone_fingerprint,
+                "task": [self.task.task, self.task.settings.model_dump(mode="json")],
+                "metrics": list(self.task.all_metrics),
+                "data": self.task.data.model_dump(mode="json", exclude={"dataset", "source"}),
+                "data_content": [self.data_fingerprint, source.drop_leaked],
+                "method": [self.method.method, self.method.settings.model_dump(mode="json")],
+                "training": self.training.in_force(),
+                "seed": self.seed,
+                "device": self.device,
+                "code": self.code,
+            }
+        )
 
     @property
-    def run_id(self) -> str:
-        """16 hex digits over everything above that influences the numbers."""
-        raise NotImplementedError
+    def contest(self) -> Contest:
+        """Backbone, task and method by name."""
+        return Contest(self.backbone.name, self.task.name, self.method.name)
 
     @property
     def label(self) -> str:
         """For people: `mini-bert / sst5 / lora / seed 0`."""
-        raise NotImplementedError
-
-    @property
-    def contest(self) -> Contest:
-        return (self.backbone.name, self.task.name, self.method.name)
+        end = f"rate {self.learning_rate:g}" if self.kind == "probe" else f"seed {self.seed}"
+        return " / ".join((*self.contest, end))
 
     def settings(self) -> dict[str, Any]:
-        """The `settings` of its line in `results.jsonl`: method, training, backbone, task."""
-        raise NotImplementedError
+        """The `settings` of the run's line in `results.jsonl`: plain, whole, with defaults."""
+        task = {"name": self.task.name, "task": self.task.task}
+        method = {"name": self.method.name, "method": self.method.method}
+        return {
+            "method": method | self.method.settings.model_dump(mode="json"),
+            "training": self.training.in_force(),
+            "backbone": self.backbone.in_force(),
+            "task": task
+            | self.task.settings.model_dump(mode="json")
+            | {"metric": self.task.primary_metric, "data": self.task.data.model_dump(mode="json")},
+        }
 
 
-def expand(study: Study, rates: Mapping[Contest, float] | None = None) -> list[RunSpec]:
-    """Every run whose learning rate is known: given, a default (no tuning), or in `rates`."""
-    raise NotImplementedError
+def _without(data: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in names}
 
 
-def expand_probes(study: Study) -> list[RunSpec]:
-    """The learning-rate probes: as many for every method that was not given a rate."""
-    raise NotImplementedError
+def expand(
+    study: Study, rates: Mapping[Contest, float] | None = None, inspect: Inspect = shape
+) -> list[RunSpec]:
+    """Every run, method by method, seed by seed.
+
+    rates: learning rates that probes found; where there is none, and the study gives none, the
+    method's default for the backbone's kind.
+
+    Raises BackboneError and DataError when a backbone or data cannot be had.
+    """
+    runs: list[RunSpec] = []
+    for base in contests(study, inspect):
+        rate = (rates or {}).get(base.contest)
+        if rate is not None and base.rate_from != "study":
+            base = with_rate(base, rate, "probes")
+        runs += [base.model_copy(update={"seed": seed}) for seed in study.seeds]
+    return runs
+
+
+def contests(study: Study, inspect: Inspect = shape) -> list[RunSpec]:
+    """One run, with the study's first seed and the rate before any tuning, per contest."""
+    device = resolved_device(study.device)
+    prints = {task.name: task.data.source.fingerprint() for task in study.tasks}
+    found = []
+    for backbone in study.backbones:
+        content = identity.backbone_fingerprint(backbone.model, backbone.revision)
+        for task in study.tasks:
+            kind = inspect(backbone, task.settings.head).kind
+            for method in study.methods:
+                given = method.settings.learning_rate
+                parts = (type(method.settings), type(task.settings), type(task.data.source))
+                run = RunSpec(
+                    kind="run",
+                    study=study.name,
+                    backbone=with_quantization(backbone, method),
+                    task=task,
+                    method=method,
+                    training=study.training_of(method),
+                    seed=study.seeds[0],
+                    learning_rate=given or method.settings.own_rates(kind).default,
+                    rate_from="study" if given else "method",
+                    device=device,
+                    data_fingerprint=prints[task.name],
+                    backbone_fingerprint=content,
+                    code="-".join([identity.code_version(), *identity.part_code(*parts)]),
+                )
+                found.append(with_rate(run, run.learning_rate, run.rate_from))
+    return found
+
+
+def with_rate(run: RunSpec, rate: float, rate_from: RateFrom) -> RunSpec:
+    """The run with another learning rate."""
+    settings = run.method.settings.model_copy(update={"learning_rate": rate})
+    method = run.method.model_copy(update={"settings": settings})
+    return run.model_copy(update={"method": method, "learning_rate": rate, "rate_from": rate_from})
+
+
+def resolved_device(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """`auto` is the GPU where there is one."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -25,11 +25,12 @@ from pydantic import (
 )
 
 from tuneoff import recipes, study_faults, study_form, study_text
+from tuneoff.backbones.names import builtin_names
 from tuneoff.datasets import Dataset
 from tuneoff.errors import Problem, StudyError
 from tuneoff.methods import Method
 from tuneoff.settings import Settings
-from tuneoff.study_parts import faults, known_part, part_settings
+from tuneoff.study_parts import fault, faults, known_part, part_settings
 from tuneoff.tasks import Task
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -79,6 +80,23 @@ class BackboneSpec(Group):
     dequantized_cache_gb: float | None = Field(default=None, ge=0)
     """Gigabytes of dequantized weights to keep, bit-equal and faster; null lets the plan choose."""
 
+    @field_validator("model")
+    @classmethod
+    def _find_folder(cls, model: str, info: ValidationInfo) -> str:
+        """A folder as its whole path; a relative one starts at the study file."""
+        folder = (info.context or {}).get("folder")
+        if folder is None or model in builtin_names():
+            return model
+        path = folder / Path(model).expanduser()
+        if path.is_dir():
+            return str(path)
+        if model.startswith((".", "~", "/")):
+            raise fault(
+                f"there is no folder {path}; give a folder in Hugging Face layout, a hub name, "
+                f"or a built-in name: {', '.join(builtin_names())}"
+            )
+        return model
+
     def unused(self) -> dict[str, str]:
         four_bit = self.quantization in ("nf4", "fp4")
         reasons: dict[str, str] = {}
@@ -118,8 +136,9 @@ class DataSpec(Settings):
     """The kind of source: a dataset part (`csv`, `json`, `hub`, ...)."""
     source: SerializeAsAny[Dataset]
     """The dataset part's own settings; in YAML they stand beside `dataset`."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """What the task calls a column -> what the data calls it, e.g. `{text: review}`."""
+    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """What the task calls a column -> what the data calls it, e.g. `{text: review}`; several
+    columns (`{text: [title, content]}`) are joined by a space."""
     split: Split = Split()
     limit: Limit = Limit()
 
@@ -219,8 +238,9 @@ class Training(Group):
     """Dropout inside the backbone; null keeps the backbone's own."""
     gradient_checkpointing: bool = False
     """Compute activations twice to keep fewer of them."""
-    loss_weighting: Literal["example", "token"] = "example"
-    """Whether a batch's loss is a mean over examples or over labelled tokens."""
+    loss_weighting: Literal["example", "token"] | None = None
+    """Whether a batch's loss is a mean over examples or over labelled tokens; null: over tokens
+    for language models and over examples for classification, as Trainer does."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target that is spread over all classes."""
     evaluate_every: Literal["epoch"] | Annotated[int, Field(gt=0)] = "epoch"

@@ -90,5 +90,5 @@ def _absolute(path: Path, folder: Path, place: Place, missing: dict[Place, str])
             missing[place] = f"matches no file: {whole}"
     elif not whole.exists():
         names = [entry.name for entry in whole.parent.iterdir()] if whole.parent.is_dir() else []
-        missing[place] = f"no such file: {whole}{registry.nearest(path.name, names)}"
+        missing[place] = f"there is no {whole}{registry.nearest(path.name, names)}"
     return whole

@@ -1,0 +1,76 @@
+"""Whether a study's methods fit its backbones: seen on weightless models, before any is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from tuneoff.errors import BackboneError, Problem, StudyError
+from tuneoff.study import BackboneSpec, MethodSpec, Study
+
+if TYPE_CHECKING:
+    from tuneoff.backbones.backbone import Backbone
+
+Inspect = Callable[[BackboneSpec, str], "Backbone"]
+
+
+def shape(backbone: BackboneSpec, head: str) -> Backbone:
+    """The backbone without weights, with a head for the task; made once per process.
+
+    Raises BackboneError when the configuration cannot be had or has no such head.
+    """
+    return _shape(backbone, head)
+
+
+@cache
+def _shape(backbone: BackboneSpec, head: str) -> Backbone:
+    from tuneoff.backbones.backbone import BackboneOptions, inspect
+
+    return inspect(BackboneOptions(**options(backbone)), head)  # type: ignore[arg-type]
+
+
+def options(backbone: BackboneSpec) -> dict[str, Any]:
+    """The keyword arguments of `tuneoff.backbones.backbone.BackboneOptions`."""
+    return backbone.model_dump(exclude={"name"})
+
+
+def with_quantization(backbone: BackboneSpec, method: MethodSpec) -> BackboneSpec:
+    """The backbone as the method wants it: QLoRA's in 4 bits."""
+    implied = method.settings.quantization
+    return backbone if implied is None else backbone.model_copy(update={"quantization": implied})
+
+
+def check_fit(study: Study, source: str = "study", inspect: Inspect = shape) -> None:
+    """Raises StudyError with every backbone that cannot be had and every method that cannot be
+    put on one."""
+    found: list[Problem] = []
+    for number, backbone in enumerate(study.backbones):
+        heads = dict.fromkeys(task.settings.head for task in study.tasks)
+        for head in heads:
+            try:
+                model = inspect(backbone, head)
+            except BackboneError as error:
+                found.append(Problem(f"backbones[{number}].model", str(error)))
+                break
+            found += [
+                problem
+                for index, method in enumerate(study.methods)
+                for problem in _method_problems(index, method, backbone, model)
+            ]
+    if found:
+        raise StudyError(dict.fromkeys(found), source)
+
+
+def _method_problems(
+    index: int, method: MethodSpec, backbone: BackboneSpec, model: Backbone
+) -> list[Problem]:
+    """A method says `rank: why`; the path then ends in `rank`."""
+    found = []
+    for reason in method.settings.problems(model):
+        field, colon, rest = reason.partition(": ")
+        own = colon and field in type(method.settings).model_fields
+        path = f"methods[{index}].{field}" if own else f"methods[{index}]"
+        message = rest if own else reason
+        found.append(Problem(path, f"{message} (backbone {backbone.name}, method {method.name})"))
+    return found
