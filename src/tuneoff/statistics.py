@@ -278,7 +278,7 @@ class Comparison:
             float(weights @ self.scores.values),
             by_rows,
             self.scores.rows - 1,
-            *_by_seeds(parts),
+            *_by_seeds(parts, self._pooled.df),
             bounds,
         )
 
@@ -341,14 +341,18 @@ class Comparison:
                 )
                 for name in have
             ]
-            future = Estimate(seen.value, rows, seen.rows_df, *_by_seeds(grown))
+            most_df = self._pooled.df + sum(sizes[name] - have[name] for name in have)
+            future = Estimate(seen.value, rows, seen.rows_df, *_by_seeds(grown, most_df))
             if future.half_width(alpha) <= abs(seen.value):
                 return sizes
         return None
 
 
-def _by_seeds(parts: Sequence[tuple[Spread, int]]) -> tuple[float, float]:
-    """Variance that seeds add and its degrees of freedom (Satterthwaite); spread, seeds of each."""
+def _by_seeds(parts: Sequence[tuple[Spread, int]], most_df: float) -> tuple[float, float]:
+    """Variance that seeds add and its degrees of freedom (Satterthwaite); spread, seeds of each.
+
+    `most_df`: of all methods together; what they lend each other must not count twice.
+    """
     variances = [spread.excess / size for spread, size in parts]
     total = sum(variances)
     if total == 0:
@@ -356,7 +360,7 @@ def _by_seeds(parts: Sequence[tuple[Spread, int]]) -> tuple[float, float]:
     chance = sum(
         variance**2 / spread.df for variance, (spread, _) in zip(variances, parts, strict=True)
     )
-    return total, total**2 / chance
+    return total, min(total**2 / chance, max(most_df, 1.0))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
