@@ -66,46 +66,49 @@ def scan_rows(rows: Rows, texts: Sequence[str], label: str | None, *, drop: bool
     """
     columns = [*texts, *([label] if label else [])]
     rows.require(columns)
-    codes_by_name: dict[str, int] = {}
+    names: dict[str, int] = {}
     faults = Faults(drop)
     reasons: Counter[str] = Counter()
-    kept: list[int] = []
-    keys: list[np.ndarray] = []
-    codes: list[int] = []
+    kept, keys, codes = [], [], []
     start = 0
     for batch in rows.batches(_ROWS, columns):
+        values = list(zip(*(batch[name] for name in columns), strict=True))
         whole = []
-        for offset, values in enumerate(zip(*(batch[name] for name in columns), strict=True)):
-            row = start + offset
+        for offset, row in enumerate(values):
             try:
-                reason = _missing(texts, values)
-                name = class_name(values[-1]) if label and not reason else None
+                reason = _reason(texts, label, row)
             except DataError as error:
-                raise DataError(f"{rows.where(row)}: {error}") from None
-            if label and not reason and name is None:
-                reason = f"no {label}"
+                raise DataError(f"{rows.where(start + offset)}: {error}") from None
             if reason:
                 reasons[reason] += 1
-                faults.add(rows.where(row), reason)
-                continue
-            whole.append(values)
-            kept.append(row)
-            if name is not None:
-                codes.append(codes_by_name.setdefault(name, len(codes_by_name)))
+                faults.add(rows.where(start + offset), reason)
+            else:
+                whole.append(offset)
         if whole:
-            by_column = list(zip(*whole, strict=True))[: len(texts)]
-            keys.append(text_keys([[str(text) for text in column] for column in by_column]))
-        start += len(batch[columns[0]])
+            kept.append(start + np.array(whole, np.int64))
+            keys.append(text_keys([[str(batch[name][at]) for at in whole] for name in texts]))
+            if label:
+                found = (class_name(batch[label][at]) or "" for at in whole)
+                codes.append(np.array([names.setdefault(one, len(names)) for one in found]))
+        start += len(values)
     if start and not kept:
         raise DataError(_nothing_left(rows, reasons, start))
     faults.settle()
     scan = Scan(
         keys=np.concatenate(keys) if keys else np.empty(0, np.uint64),
-        codes=np.array(codes, np.int32) if label else None,
-        names=list(codes_by_name),
+        codes=np.concatenate(codes).astype(np.int32) if codes else None,
+        names=list(names),
     )
-    kept_rows = rows if len(kept) == start else rows.select(np.array(kept, np.int64))
+    count = len(scan.keys)
+    kept_rows = rows if count == start else rows.select(np.concatenate(kept))
     return Scanned(kept_rows, scan, {**rows.left_out, **reasons})
+
+
+def _reason(texts: Sequence[str], label: str | None, values: tuple[Any, ...]) -> str | None:
+    """Why a row cannot be used, or None."""
+    if reason := _missing(texts, values):
+        return reason
+    return f"no {label}" if label and class_name(values[-1]) is None else None
 
 
 def _missing(texts: Sequence[str], values: tuple[Any, ...]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -76,10 +75,6 @@ class Dataset(Settings):
     def title(self) -> str:
         """What people see as the source's name."""
         return type(self).__name__
-
-    def rooted(self, folder: Path) -> Self:  # noqa: ARG002 (for sources with paths)
-        """The same source with relative paths taken from `folder`, where the study file lies."""
-        return self
 
     def load(self) -> Mapping[str, Rows]:
         """Splits by name: `train`, and `validation` and `test` where the source has them.

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -27,13 +27,13 @@ _READER = 1  # raised when the same file would be read into other rows than befo
 
 
 class FileDataset(Dataset):
-    """Files for each split; a path may hold `*`, and relative ones start at the study file."""
+    """Files for each split; a name may hold `*`. In a study, relative paths start at its file."""
 
-    train: str | list[str]
+    train: Path | list[Path]
     """File, or files, of the rows to learn from."""
-    validation: str | list[str] | None = None
+    validation: Path | list[Path] | None = None
     """File(s) of the rows to choose by; made from train when not given."""
-    test: str | list[str] | None = None
+    test: Path | list[Path] | None = None
     """File(s) of the rows to judge by; made from train when not given."""
 
     format: ClassVar[str]
@@ -45,16 +45,8 @@ class FileDataset(Dataset):
 
     @property
     def title(self) -> str:
-        names = [Path(path).name for path in _listed(self.train)]
+        names = [path.name for path in _listed(self.train)]
         return ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
-
-    def rooted(self, folder: Path) -> Self:
-        return self.model_copy(
-            update={
-                split: [str(folder / path) for path in _listed(paths)]
-                for split, paths in self._given().items()
-            }
-        )
 
     def load(self) -> dict[str, ArrowRows]:
         return {split: self._rows(split, _found(paths)) for split, paths in self._given().items()}
@@ -62,7 +54,7 @@ class FileDataset(Dataset):
     def fingerprint(self) -> str:
         return digest({split: self._key(_found(paths)) for split, paths in self._given().items()})
 
-    def _given(self) -> dict[str, str | list[str]]:
+    def _given(self) -> dict[str, Path | list[Path]]:
         return {split: getattr(self, split) for split in SPLITS if getattr(self, split)}
 
     def _key(self, files: list[Path]) -> str:
@@ -162,17 +154,17 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
     }
 
 
-def _listed(paths: str | list[str]) -> list[str]:
-    return [paths] if isinstance(paths, str) else paths
+def _listed(paths: Path | list[Path]) -> list[Path]:
+    return [paths] if isinstance(paths, Path) else paths
 
 
-def _found(paths: str | list[str]) -> list[Path]:
+def _found(paths: Path | list[Path]) -> list[Path]:
     """The files of a split, with `*` and `~` resolved.
 
     Raises DataError for one that is not there, with the nearest name in its folder.
     """
     files: list[Path] = []
-    for path in (Path(one).expanduser() for one in _listed(paths)):
+    for path in (one.expanduser() for one in _listed(paths)):
         if path.is_file():
             files.append(path)
         elif matches := _matches(path):
@@ -180,15 +172,12 @@ def _found(paths: str | list[str]) -> list[Path]:
         elif path.is_dir():
             raise DataError(
                 f"{path} is a folder; name its files, e.g. `{path}/*.csv` "
-                "(a saved-to-disk dataset is `dataset: disk`)"
+                "(a folder that `save_to_disk` wrote is read with `dataset: disk`)"
             )
         else:
             there = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
             missing = "" if path.parent.is_dir() else f": the folder {path.parent} does not exist"
-            raise DataError(
-                f"there is no file {path}{missing}{nearest(path.name, there)}. "
-                "A relative path starts at the study file"
-            )
+            raise DataError(f"there is no file {path}{missing}{nearest(path.name, there)}")
     return files
 
 
