@@ -61,6 +61,8 @@ class Layout:
     """(R,) int64."""
     order: np.ndarray
     """(S,) the examples, in the layout's order."""
+    token_index: np.ndarray
+    """(T,) where each token stands in `Features.tokens`."""
     groups: list[Group]
     one_row_per_sequence: bool
     streams: Sequence[Stream] | None
@@ -132,7 +134,7 @@ def build(features: Features, members: Sequence[np.ndarray], pool: Pool, device:
         ids=_tensor(ids, device), positions=_tensor(positions, device), token_type=segments,
         token_bounds=token_bounds, row_bounds=[(int(a), int(b)) for a, b in row_bounds],
         rows=_tensor(rows.astype(np.int64), device), targets=_tensor(targets.astype(np.int64), device),
-        order=order, groups=groups, one_row_per_sequence=pool != "labelled", streams=streams,
+        order=order, token_index=token_index, groups=groups, one_row_per_sequence=pool != "labelled", streams=streams,
         dropout_rates=dropout_rates or [None] * len(members),
     )
 

@@ -1,0 +1,99 @@
+"""Forward passes of a cohort: the backbone with its members' hooks on, over cached or fresh
+prefixes, in the precision that the study asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tuneoff.backbones.attach import attach
+from tuneoff.backbones.families import family_of
+from tuneoff.backbones.padded import Padded
+from tuneoff.study import Training
+from tuneoff.training.layout import Layout, Pool
+from tuneoff.training.member import Member
+from tuneoff.training.outcome import Limits, Material
+from tuneoff.training.prefix import PrefixCache, entry_of
+
+
+class Passes:
+    """The members' hooks hang on the backbone from `carry` on, until others are carried."""
+
+    def __init__(self, material: Material, members: Sequence[Member], training: Training,
+                 limits: Limits):
+        self.material, self.limits, self.training = material, limits, training
+        backbone = material.backbone
+        self.family: Any = family_of(backbone)
+        self.entry = 0
+        if self.family is not None and training.cache_frozen_prefix:
+            lowest = min(member.lowest_block for member in members)
+            self.entry = entry_of(lowest, self.family.blocks)
+            if self.family.reads == "labelled":
+                self.entry = min(self.entry, self.family.blocks - 1)
+        if self.family is None:
+            self.family = Padded(backbone)
+        self.family.gradient_checkpointing = training.gradient_checkpointing
+        self._caches: dict[str, PrefixCache] = {}
+        self.carry(members)
+
+    @property
+    def padded(self) -> bool:
+        """True where the backbone has no padding-free forward."""
+        return isinstance(self.family, Padded)
+
+    @property
+    def reads(self) -> Pool:
+        """Which rows the head reads."""
+        reads: Pool = self.family.reads
+        return reads
+
+    @property
+    def count(self) -> int:
+        """Members carried."""
+        return len(self.members)
+
+    def carry(self, members: Sequence[Member]) -> None:
+        """Hang these members' hooks on the backbone."""
+        self.members = list(members)
+        attach(self.material.backbone, [member.hooks for member in self.members])
+
+    def set_training(self, training: bool) -> None:
+        """Dropout inside hooks on or off; the backbone's own follows the layout's streams."""
+        for member in self.members:
+            member.set_training(training)
+
+    def cache(self, split: str) -> PrefixCache | None:
+        """The split's cached prefix, built when first asked for; None where there is none."""
+        if self.entry == 0:
+            return None
+        if split not in self._caches:
+            backbone = self.material.backbone
+            carried = self.members
+            attach(backbone, [])
+            with self.precision():
+                self._caches[split] = PrefixCache(
+                    backbone, self.family, self.material.features[split], self.entry,
+                    self.limits.prefix_cache_bytes)
+            self.carry(carried)
+        return self._caches[split]
+
+    def logits(self, layout: Layout, split: str) -> Tensor:
+        """(R, C) for the layout's rows of a split."""
+        cache = self.cache(split)
+        with self.precision():
+            if cache is None:
+                logits: Tensor = self.family.forward(layout)
+            else:
+                logits = self.family.forward(layout, cache.take(layout), self.entry)
+        return logits
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Autocast for bf16 and fp16; fp32 and tf32 need none."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.training.precision)
+        if dtype is None:
+            return nullcontext()
+        return torch.autocast(self.material.backbone.device.type, dtype=dtype)
