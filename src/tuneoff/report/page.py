@@ -69,6 +69,7 @@ def _environment(autoescape: bool) -> Environment:
         "metric_name": q.metric_name,
         "axis_name": q.axis_name,
         "status_name": summary.status_name,
+        "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
     environment.filters |= filters
     return environment

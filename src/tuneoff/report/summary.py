@@ -244,7 +244,7 @@ def progress(contents: Contents) -> str:
     """`21 of 24 runs finished; 1 diverged, 2 out of memory`."""
     total = len(contents.runs)
     if not total:
-        return "No run has finished yet."
+        return "no run has finished yet"
     tally: dict[str, int] = {}
     for run in contents.runs:
         tally[run.status] = tally.get(run.status, 0) + 1

@@ -15,12 +15,10 @@ from rich.text import Text
 
 from tuneoff.report import quantities as q
 from tuneoff.report import summary
-from tuneoff.report.contents import Contents, Contest, read_contents
+from tuneoff.report.contents import Answer, Contents, Contest, read_contents
 
 _MOST_FAILURES = 5
-_PLAIN = str.maketrans(
-    {"−": "-", "–": "-", "—": "-", "…": ".", "±": "~", "×": "x", "≈": "~", "’": "'", "≤": "<"}
-)
+_PLAIN = str.maketrans("−–—…±×≈’≤", "---.~x~'<")
 
 
 def print_verdict(out: Path, console: Console) -> None:
@@ -33,7 +31,8 @@ def print_verdict(out: Path, console: Console) -> None:
     for contest in contents.contests:
         for part in _contest(contest, several):
             _print(console, part)
-    _print(console, Text(_footer(contents), style="dim"))
+    for line in _footer(contents):
+        _print(console, line)
 
 
 def _print(console: Console, part: RenderableType) -> None:
@@ -52,37 +51,42 @@ def _print(console: Console, part: RenderableType) -> None:
 def _contest(contest: Contest, several: bool) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if several:
-        parts.append(Text(f"{contest.title}", style="bold underline"))
-    parts += [Text(contest.headline or "No verdict.", style="bold green"), Text()]
+        parts.append(_text(contest.title, "bold underline"))
+    parts += [_text(contest.headline or "No verdict yet.", "bold green"), Text()]
+    noise = _text(f"Noise floor. {summary.noise_sentence(contest)}")
+    noise.stylize("bold", 0, len("Noise floor."))
+    parts += [noise, Text()]
+    if contest.methods:
+        parts += [_table(contest), _legend(contest), Text()]
     for answer in contest.answers:
-        parts.append(_answer(answer.use, answer.method, answer.sentence, answer.confidence))
+        parts.append(_answer(answer))
         if answer.needs:
             parts.append(_indented(f"needs: {answer.needs}", "dim"))
     if contest.answers:
         parts.append(Text())
-    parts += [Text.assemble(("Noise floor. ", "bold"), summary.noise_sentence(contest)), Text()]
-    if contest.methods:
-        parts += [_table(contest), _legend(contest), Text()]
-    parts += [Text(f"Warning: {warning}", style="yellow") for warning in contest.warnings]
+    parts += [_text(f"Warning: {warning}", "yellow") for warning in contest.warnings]
     parts += _failures(contest)
     return parts
 
 
-def _indented(text: str, style: str = "") -> RenderableType:
-    return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
+def _text(words: str, style: str = "") -> Text:
+    """Text on one line: what comes from a study may hold line feeds and escape codes."""
+    line = " ".join(words.split())
+    return Text("".join(c if c.isprintable() else "?" for c in line), style=style)
 
 
-def _answer(
-    use: str, method: str | None, sentence: str | None, confidence: str | None
-) -> RenderableType:
+def _indented(words: str, style: str = "") -> RenderableType:
+    return Padding(_text(words, style), (0, 0, 0, 2), expand=False)
+
+
+def _answer(answer: Answer) -> RenderableType:
     line = Table.grid(padding=(0, 2), expand=False)
     line.add_column(width=17)
     line.add_column(overflow="fold")
-    name = Text(summary.USES.get(use, use.replace("_", " ")))
-    text = Text(sentence or method or "no answer yet")
-    if confidence:
-        text.append(f" ({confidence} confidence)", style="dim")
-    line.add_row(name, text)
+    text = _text(answer.sentence or answer.method or "no answer yet")
+    if answer.confidence:
+        text.append(" ").append_text(_text(f"({answer.confidence} confidence)", "dim"))
+    line.add_row(_text(summary.USES.get(answer.use, answer.use.replace("_", " "))), text)
     return line
 
 
@@ -105,7 +109,7 @@ def _table(contest: Contest) -> Table:
         )
         seconds = result.cost_of("train_seconds")
         table.add_row(
-            Text(row.method, style="bold" if row.badge else ""),
+            _text(row.method, "bold" if row.badge else ""),
             Text(q.score(contest.metric, result.mean, unit=False)),
             Text(row.interval.replace(" to ", "–")),
             Text(versus, style="green" if row.badge else ""),
@@ -141,14 +145,18 @@ def _failures(contest: Contest) -> list[RenderableType]:
     ]
     for row in rows[:_MOST_FAILURES]:
         seed = f", seed {row.seed}" if row.seed else ""
-        lines.append(_indented(f"{row.method}{seed}: {row.status}: {row.reason}"))
+        lines.append(_indented(f"{row.method}{seed} ({row.status}): {row.reason}"))
     if len(rows) > _MOST_FAILURES:
         more = len(rows) - _MOST_FAILURES
         lines.append(_indented(f"and {more} more, all in report.html"))
     return [Group(*lines), Text()]
 
 
-def _footer(contents: Contents) -> str:
-    text = summary.progress(contents) + "."
+def _footer(contents: Contents) -> list[RenderableType]:
+    """How far the study is, and where its report lies, on a line of its own to copy from."""
+    progress = summary.progress(contents)
     page = contents.folder / "report.html"
-    return f"{text} Report: {page}" if page.exists() else text
+    lines: list[RenderableType] = [_text(f"{progress[0].upper()}{progress[1:]}.", "dim")]
+    if page.exists():
+        lines.append(Text(str(page), style="dim", overflow="fold"))
+    return lines
