@@ -1,0 +1,315 @@
+"""What a contest says to a person: which method for which use, how sure, and what would settle it.
+
+The rules, without a composite score:
+- best quality: the best mean; tied with it is whatever cannot be told from it.
+- best balance: of the best and those tied with it, the one that needs the least memory; where
+  memory differs by less than `SAME_COST`, the one that trains faster.
+- least memory, fastest, smallest to store: the lowest measured cost of all methods that learned
+  something (a mean above always answering the most frequent class).
+A cost that was not measured never wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tuneoff import phrases
+from tuneoff.contests import Contest, Entry
+from tuneoff.statistics import Comparison
+
+SAME_COST = 0.05
+"""Relative; memory and time of one same run repeat to a few per cent."""
+COSTS = {
+    "least_memory": ("peak_memory_bytes", "peak memory of training", phrases.size_text),
+    "fastest": ("train_seconds", "training time", phrases.duration_text),
+    "smallest_to_store": ("adapter_bytes", "size on disk", phrases.size_text),
+}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A contest with at least one finished run, and its confidence level."""
+
+    contest: Contest
+    comparison: Comparison
+    level: float
+    baseline: float | None
+    """The score of always answering the most frequent class; None where that has no meaning."""
+
+    @property
+    def best(self) -> Entry:
+        return self.contest.entry(self.comparison.best)
+
+    @property
+    def finished(self) -> list[Entry]:
+        """Entries with runs, the best mean first."""
+        entries = [entry for entry in self.contest.entries if entry.runs]
+        sign = -1 if self.contest.metric.higher_is_better else 1
+        return sorted(entries, key=lambda entry: sign * self.comparison.mean(entry.label).value)
+
+    def tied(self, entry: Entry, other: Entry) -> bool:
+        """Whether the two cannot be told apart, after correction for all pairs."""
+        return self.comparison.corrected_p(entry.label, other.label) >= 1 - self.level
+
+    @property
+    def leaders(self) -> list[Entry]:
+        """The best and those tied with it."""
+        return [entry for entry in self.finished if self.tied(entry, self.best)]
+
+    @property
+    def balanced(self) -> Entry:
+        """The cheapest leader, by the rule at the top of this file."""
+        known = [entry for entry in self.leaders if "peak_memory_bytes" in entry.cost]
+        if known:
+            least = min(entry.cost["peak_memory_bytes"] for entry in known)
+            limit = least * (1 + SAME_COST)
+            known = [entry for entry in known if entry.cost["peak_memory_bytes"] <= limit]
+        timed = [entry for entry in known or self.leaders if "train_seconds" in entry.cost]
+        if timed:
+            return min(timed, key=lambda entry: entry.cost["train_seconds"])
+        return known[0] if known else self.best
+
+    def learned(self, entry: Entry) -> bool:
+        if self.baseline is None:
+            return True
+        gain = self.comparison.mean(entry.label).value - self.baseline
+        return gain > 0 if self.contest.metric.higher_is_better else gain < 0
+
+    def versus(self, entry: Entry, other: Entry) -> str:
+        """`0.4 points below full (95 % interval -1.1 to +0.3, p = 0.2 after correction)`."""
+        difference = self.comparison.difference(entry.label, other.label)
+        p = self.comparison.corrected_p(entry.label, other.label)
+        metric, name = self.contest.metric, self.contest.metric_name
+        span = phrases.span(difference.interval(self.level), metric, self.level)
+        return (
+            f"{phrases.against(difference.value, metric, name)} {other.label} "
+            f"({span}, {phrases.p_text(p)} after correction)"
+        )
+
+    def needs(self, entry: Entry, other: Entry) -> str:
+        """How much more evidence would tell the two apart, and how long it takes."""
+        wanted = self.comparison.seeds_needed(entry.label, other.label, self.level)
+        names = phrases.listed([entry.label, other.label])
+        if wanted is None:
+            return (
+                f"more seeds alone would not tell {names} apart; only a larger test set could, "
+                "if they differ at all"
+            )
+        more = {item.label: wanted[item.label] - len(item.runs) for item in (entry, other)}
+        extra = max(more.values())
+        if not extra:
+            return f"{names} differ by too little to matter, or by chance"
+        times = [
+            more[item.label] * item.run_seconds
+            for item in (entry, other)
+            if item.run_seconds is not None
+        ]
+        time = f", about {phrases.duration_text(sum(times))}" if len(times) == 2 else ""
+        return (
+            f"{extra} more seed{'s' * (extra > 1)} of {names} would settle it{time}, "
+            "if they differ as much as seen here"
+        )
+
+
+def headline(judge: Judge) -> str:
+    """The whole verdict in one to three sentences."""
+    comparison, best, choice = judge.comparison, judge.best, judge.balanced
+    metric, name = judge.contest.metric, judge.contest.metric_name
+    if len(judge.finished) == 1:
+        score = comparison.mean(best.label).value
+        return (
+            f"Only {best.label} finished, with {name} {score:.3f} "
+            f"({phrases.counted(len(best.runs), 'seed')}); there is nothing to compare it with."
+        )
+    seeds = phrases.counted(len(choice.runs), "seed")
+    others = [entry for entry in judge.leaders if entry is not choice]
+    if choice is not best:
+        difference = comparison.difference(choice.label, best.label)
+        span = phrases.span(difference.interval(judge.level), metric, judge.level)
+        gap = phrases.against(difference.value, metric, name)
+        first = (
+            f"Use {choice.label}{_rate(choice)}: {gap} {_named(best)} ({span}, {seeds}), "
+            f"{_tie(judge, choice)}{_saving(choice, best)}."
+        )
+    elif others:
+        tie = phrases.listed([entry.label for entry in others[:3]]) + _more(len(others) - 3)
+        first = (
+            f"Use {choice.label}{_rate(choice)}: the best mean {name} ({seeds}), "
+            f"a tie with {tie}, and of these the cheapest (by memory, then time)."
+        )
+    else:
+        second = judge.finished[1]
+        difference = comparison.difference(best.label, second.label)
+        span = phrases.span(difference.interval(judge.level), metric, judge.level)
+        p = phrases.p_text(comparison.corrected_p(best.label, second.label))
+        gap = phrases.against(difference.value, metric, name)
+        first = (
+            f"Use {best.label}{_rate(best)}: {gap} the next, {second.label} ({span}, {seeds}, {p})."
+        )
+    return " ".join(part for part in (first, _worse(judge), _unsure(judge)) if part)
+
+
+def _tie(judge: Judge, entry: Entry) -> str:
+    """A tie that one comparison alone would not have been is called so."""
+    low, high = judge.comparison.difference(entry.label, judge.best.label).interval(judge.level)
+    if low <= 0 <= high:
+        return "a tie"
+    pairs = len(judge.finished) * (len(judge.finished) - 1) // 2
+    return f"a tie, though only by correction for {pairs} comparisons"
+
+
+def _named(entry: Entry) -> str:
+    return "full fine-tuning" if entry.label == "full" else entry.label
+
+
+def _more(count: int) -> str:
+    return f" and {count} others" if count > 1 else " and 1 other" if count == 1 else ""
+
+
+def _rate(entry: Entry) -> str:
+    return f" (learning rate {entry.rates[0]:g})" if len(entry.rates) == 1 else ""
+
+
+def _saving(entry: Entry, other: Entry) -> str:
+    """`, with 3.1x less memory`; nothing where it was not measured or is not less."""
+    for name, words in (("peak_memory_bytes", "less memory"), ("train_seconds", "less time")):
+        mine, theirs = entry.cost.get(name), other.cost.get(name)
+        if mine and theirs and theirs / mine > 1 + SAME_COST:
+            return f", with {theirs / mine:.1f}x {words}"
+    return ""
+
+
+def _worse(judge: Judge) -> str:
+    """`ia3 is worse by 2.3 points (p = 0.004).`, of what is told apart from the best."""
+    metric, name = judge.contest.metric, judge.contest.metric_name
+    parts = []
+    worse = [entry for entry in judge.finished if entry not in judge.leaders]
+    for entry in worse[:3]:
+        size = judge.comparison.difference(entry.label, judge.best.label).value
+        p = phrases.p_text(judge.comparison.corrected_p(entry.label, judge.best.label))
+        parts.append(f"{entry.label} is worse by {phrases.amount(size, metric, name)} ({p})")
+    rest = [entry.label for entry in worse[3:]]
+    if rest:
+        parts.append(f"so {'is' if len(rest) == 1 else 'are'} {phrases.listed(rest)}")
+    return f"{phrases.listed(parts)}." if parts else ""
+
+
+def _unsure(judge: Judge) -> str:
+    if judge.comparison.seeds_measured:
+        return ""
+    return "With one seed per method, how much of this is chance of the seed is not known."
+
+
+def answers(judge: Judge) -> list[dict[str, Any]]:
+    """One answer per use, in the form of `verdict.json`."""
+    return [_quality(judge), _balance(judge), *(_cheapest(judge, use) for use in COSTS)]
+
+
+def _answer(
+    use: str, method: str | None, sentence: str, reason: str, confidence: str, needs: str | None
+) -> dict[str, Any]:
+    return {
+        "use": use,
+        "method": method,
+        "sentence": sentence,
+        "reason": reason,
+        "confidence": confidence,
+        "needs": needs,
+    }
+
+
+def _quality(judge: Judge) -> dict[str, Any]:
+    best, name = judge.best, judge.contest.metric_name
+    others = [entry for entry in judge.leaders if entry is not best]
+    mean = judge.comparison.mean(best.label).value
+    sentence = f"{best.label} has the best mean {name}, {mean:.3f}"
+    if not others:
+        if len(judge.finished) == 1:
+            return _answer("best_quality", best.label, f"{sentence}; no other method finished.",
+                           "nothing to compare it with", "low", "another method")  # fmt: skip
+        second = judge.finished[1]
+        reason = f"{second.label} is {judge.versus(second, best)}"
+        return _answer("best_quality", best.label, f"{sentence}, and no other ties with it.",
+                       reason, _confidence(judge, "high"), _seeds_needed(judge))  # fmt: skip
+    tied = phrases.listed([entry.label for entry in others])
+    reason = f"{others[0].label} is {judge.versus(others[0], best)}"
+    return _answer(
+        "best_quality",
+        best.label,
+        f"{sentence}, but cannot be told from {tied}.",
+        reason,
+        _confidence(judge, "low"),
+        judge.needs(others[0], best),
+    )
+
+
+def _balance(judge: Judge) -> dict[str, Any]:
+    choice, best = judge.balanced, judge.best
+    if not {"peak_memory_bytes", "train_seconds"} & choice.cost.keys():
+        return _answer("best_balance", None, "No cost was measured, so no balance can be struck.",
+                       "memory and time are unknown", "low", "costs measured solo")  # fmt: skip
+    cost = phrases.listed(
+        [text for use in ("least_memory", "fastest") if (text := _has(choice, use))]
+    )
+    if choice is best:
+        sentence = (
+            f"{choice.label}: the best mean, and the cheapest of those tied with it ({cost})."
+        )
+        if len(judge.leaders) == 1:
+            sentence = f"{choice.label}: nothing cheaper ties with it ({cost})."
+        reason = "least memory, then least time, of the best and those tied with it"
+        return _answer("best_balance", choice.label, sentence, reason,
+                       _confidence(judge, "high"), _seeds_needed(judge))  # fmt: skip
+    return _answer(
+        "best_balance",
+        choice.label,
+        f"{choice.label}: tied with {best.label}{_saving(choice, best)} ({cost}).",
+        f"{choice.label} is {judge.versus(choice, best)}",
+        _confidence(judge, "medium" if _tie(judge, choice) == "a tie" else "low"),
+        judge.needs(choice, best),
+    )
+
+
+def _cheapest(judge: Judge, use: str) -> dict[str, Any]:
+    key, words, text = COSTS[use]
+    useful = [entry for entry in judge.finished if judge.learned(entry)] or judge.finished
+    known = sorted((entry for entry in useful if key in entry.cost), key=lambda _: _.cost[key])
+    if not known:
+        return _answer(use, None, f"The {words} was not measured.", "no measurement", "low",
+                       "a profile of each method, measured solo")  # fmt: skip
+    first = known[0]
+    quality = "it is also the best" if first is judge.best else judge.versus(first, judge.best)
+    tie = ", a tie" if first is not judge.best and judge.tied(first, judge.best) else ""
+    unknown = [entry.label for entry in useful if key not in entry.cost]
+    near = [
+        entry.label for entry in known[1:] if entry.cost[key] <= first.cost[key] * (1 + SAME_COST)
+    ]
+    reason = f"lowest {words} of {phrases.counted(len(known), 'method')}"
+    if near:
+        reason += f"; {phrases.listed(near)} within {SAME_COST:.0%}"
+    needs = f"the {words} of {phrases.listed(unknown)}, not measured" if unknown else None
+    confidence = "low" if unknown else "medium" if near else "high"
+    return _answer(
+        use,
+        first.label,
+        f"{first.label}: {text(first.cost[key])}; {quality}{tie}.",
+        reason,
+        confidence,
+        needs,
+    )
+
+
+def _has(entry: Entry, use: str) -> str:
+    key, words, text = COSTS[use]
+    return f"{text(entry.cost[key])} {words}" if key in entry.cost else ""
+
+
+def _confidence(judge: Judge, highest: str) -> str:
+    """Without several seeds nothing is sure."""
+    return highest if all(len(entry.runs) > 1 for entry in judge.leaders) else "low"
+
+
+def _seeds_needed(judge: Judge) -> str | None:
+    few = [entry.label for entry in judge.leaders if len(entry.runs) < 2]
+    return f"2 more seeds of {phrases.listed(few)}" if few else None
