@@ -47,9 +47,11 @@ class ColumnDigest:
             if data is not None and len(offsets):
                 content.update(data[offsets[0] : offsets[-1]])
         elif pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-            content.update(pc.cast(pc.fill_null(values, False), pa.int64()).to_numpy())
+            numbers = pc.fill_null(pc.cast(values, pa.int64(), safe=False), 0)
+            content.update(numbers.to_numpy().tobytes())
         else:
-            content.update(json.dumps(values.to_pylist(), sort_keys=True, default=str).encode())
+            for value in values.to_pylist():
+                content.update(f"{json.dumps(value, sort_keys=True, default=str)}\n".encode())
 
     def value(self) -> str:
         """96 hex digits."""
