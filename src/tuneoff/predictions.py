@@ -30,13 +30,14 @@ def write_predictions(path: Path, columns: Mapping[str, Any]) -> None:
         "prediction": pa.int64(),
         "loss": pa.float64(),
     }
+    columns = {name: column for name, column in columns.items() if column is not None}
     if missing := [name for name in types if name not in columns]:
         raise LedgerError(f"{path}: predictions lack the column {', '.join(missing)}")
     lengths = {name: len(columns[name]) for name in columns}
     if len(set(lengths.values())) != 1:
         raise LedgerError(f"{path}: the columns of predictions have unequal lengths: {lengths}")
     arrays = {name: pa.array(np.asarray(columns[name]), kind) for name, kind in types.items()}
-    if columns.get("probabilities") is not None:
+    if "probabilities" in columns:
         table_NC = np.ascontiguousarray(columns["probabilities"], dtype=np.float32)
         offsets = np.arange(len(table_NC) + 1, dtype=np.int32) * table_NC.shape[1]
         arrays["probabilities"] = pa.ListArray.from_arrays(offsets, table_NC.reshape(-1))
