@@ -122,6 +122,7 @@ def _row(case: Judge, entry: Entry) -> dict[str, Any]:
     full = next((other for other in case.finished if other.is_full), None)
     return {
         "method": entry.label,
+        "run_ids": [run["run_id"] for run in entry.runs],
         "n": len(entry.runs),
         "n_failed": len(entry.failures),
         "failures": entry.failures,
@@ -143,6 +144,7 @@ def _unfinished(entry: Entry) -> dict[str, Any]:
     """A method without a finished run: it has its reasons, and no number."""
     return {
         "method": entry.label,
+        "run_ids": [],
         "n": 0,
         "n_failed": len(entry.failures),
         "failures": entry.failures,
