@@ -201,6 +201,13 @@ def _from_hub(options: BackboneOptions, auto: Any, **kwargs: Any) -> Any:
         ) from error
 
 
+def load_tokenizer(options: BackboneOptions) -> Any:
+    """The tokenizer alone. Raises BackboneError when it cannot be had."""
+    from transformers import AutoTokenizer
+
+    return _from_hub(options, AutoTokenizer)
+
+
 def _model_class(head: Head, config: Any) -> Any:
     import transformers
 

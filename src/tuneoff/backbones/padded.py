@@ -106,20 +106,27 @@ def _sequence_bounds(layout: Layout) -> list[tuple[int, int]]:
     return [(int((starts < a).sum()), int((starts < b).sum())) for a, b in layout.token_bounds]
 
 
+_RATES = ("p", "dropout", "attention_dropout", "activation_dropout", "hidden_dropout")
+
+
 class _dropout:  # noqa: N801 - reads as the context manager that it is
-    """Within: a member's own dropout rate stands in for the model's (one member alone)."""
+    """Within: a member's own dropout rate stands in for the model's (one member alone), in Dropout
+    modules and in the attributes from which attention code reads its rate."""
 
     def __init__(self, model: Any, layout: Layout):
         rate = layout.dropout_rates[0]
-        self.changed = [] if rate is None else [
-            (m, m.p) for m in model.modules() if isinstance(m, nn.Dropout) and m.p > 0.0]
         self.rate = rate
+        self.changed = [] if rate is None else [
+            (module, name, vars(module)[name])
+            for module in model.modules()
+            for name in (_RATES if isinstance(module, nn.Dropout) else _RATES[1:])
+            if isinstance(vars(module).get(name), float) and vars(module)[name] > 0.0
+        ]
 
     def __enter__(self) -> None:
-        for module, _ in self.changed:
-            assert self.rate is not None
-            module.p = self.rate
+        for module, name, _ in self.changed:
+            setattr(module, name, self.rate)
 
     def __exit__(self, *_: Any) -> None:
-        for module, p in self.changed:
-            module.p = p
+        for module, name, rate in self.changed:
+            setattr(module, name, rate)

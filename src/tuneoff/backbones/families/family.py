@@ -97,9 +97,10 @@ class Family:
             now = [stream.state() for stream in streams]
             for stream, state in zip(streams, begin, strict=True):
                 stream.restore(state)
-            out = self.block(index, h, layout, rows)
-            for stream, state in zip(streams, now, strict=True):
-                stream.restore(state)
-            return out
+            try:  # torch ends a recomputation by an exception once it has what it needs
+                return self.block(index, h, layout, rows)
+            finally:
+                for stream, state in zip(streams, now, strict=True):
+                    stream.restore(state)
 
         return checkpoint(run, h, use_reentrant=False)  # type: ignore[no-any-return]

@@ -1,0 +1,57 @@
+"""Small cohorts on tiny models, for the engine's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from tests.backbones import tiny
+from tuneoff.backbones.backbone import BackboneOptions, load
+from tuneoff.registry import get
+from tuneoff.study import Training
+from tuneoff.training.features import Features
+from tuneoff.training.outcome import Material
+
+CLASSES = ("a", "b", "c")
+
+
+def features(examples: int, seed: int) -> Features:
+    """Random sequences of 2 to 20 tokens; the class is written into the tokens, so it is learnable."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(2, 21, examples)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    targets = rng.integers(0, 3, examples)
+    tokens = rng.integers(4, 100, offsets[-1]).astype(np.int32)
+    tokens[offsets[:-1]] = 10 + targets
+    tokens[offsets[1:] - 1] = 20 + targets
+    return Features(tokens, offsets, targets)
+
+
+def material(folder: Path, architecture: str = "bert", double: bool = True,
+             quantization: str = "none", examples: int = 44) -> Material:
+    """A tiny backbone with train, validation and test."""
+    path = folder / architecture
+    if not path.exists():
+        tiny.save(architecture, path)
+    backbone = load(BackboneOptions(str(path), quantization=quantization), classes=CLASSES)
+    if double:
+        backbone.model.double()
+    splits = {"train": features(examples, 0), "validation": features(17, 1),
+              "test": features(19, 2)}
+    return Material(backbone, get("tasks", "text_classification")(), splits, CLASSES)
+
+
+def spec(method: str, seed: int = 0, rate: float = 1e-3, kind: str = "run",
+         training: dict[str, Any] | None = None, **settings: Any) -> Any:
+    """A run, with what the engine reads of a RunSpec; no dropout unless asked for."""
+    given = {"epochs": 2, "batch_size": 8, "dropout": 0.0, "evaluate_every": 3,
+             "cache_frozen_prefix": False} | (training or {})
+    part = get("methods", method)(**settings)
+    return SimpleNamespace(
+        method=SimpleNamespace(settings=part, name=method, method=method),
+        training=Training(**given), seed=seed, learning_rate=rate, kind=kind,
+        run_id=f"{method}-{seed}-{rate}-{sorted(settings.items())}",
+        task=SimpleNamespace(all_metrics=("accuracy",), primary_metric="accuracy"))

@@ -1,0 +1,186 @@
+"""The engine gives the numbers of a plain loop over transformers and PEFT, and a member those of
+its solo run."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.cases import material, spec
+from tuneoff.data.batches import order
+from tuneoff.training.loop import Cohort, train_cohort
+from tuneoff.training.outcome import Limits
+
+STEPS = 6
+
+
+def padded(features, indices):
+    lengths = features.lengths[indices]
+    ids = np.zeros((len(indices), lengths.max()), np.int64)
+    mask = np.zeros_like(ids)
+    for row, index in enumerate(indices):
+        tokens = features.tokens[features.offsets[index]:features.offsets[index + 1]]
+        ids[row, :len(tokens)], mask[row, :len(tokens)] = tokens, 1
+    return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(features.targets[indices])
+
+
+def reference_losses(model, features, run, trainable):
+    """transformers' model in a plain loop: padding, torch's AdamW, transformers' schedule."""
+    from transformers import get_scheduler
+
+    training = run.training
+    decays = [p for n, p in trainable if p.ndim >= 2]
+    rest = [p for n, p in trainable if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decays, "weight_decay": training.weight_decay},
+         {"params": rest, "weight_decay": 0.0}], lr=run.learning_rate,
+        betas=training.betas, eps=training.eps)
+    steps = int(training.epochs * -(-len(features) // training.batch_size))
+    schedule = get_scheduler(training.schedule, optimizer,
+                             num_warmup_steps=int(np.ceil(training.warmup_ratio * steps)),
+                             num_training_steps=steps)
+    losses, step = [], 0
+    model.eval()
+    while step < STEPS:
+        epoch, place = divmod(step, -(-len(features) // training.batch_size))
+        batch = order(len(features), run.seed, epoch)[place * training.batch_size:
+                                                      (place + 1) * training.batch_size]
+        ids, mask, labels = padded(features, batch)
+        loss = torch.nn.functional.cross_entropy(
+            model(input_ids=ids, attention_mask=mask).logits, labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for _, p in trainable], training.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+        step += 1
+    return losses
+
+
+def engine_losses(run, stuff, limits=Limits(), steps=STEPS):
+    cohort = Cohort([run], stuff, limits)
+    cohort.begin()
+    return [cohort.step()[run.run_id] for _ in range(steps)], cohort
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_full_fine_tuning_equals_a_plain_transformers_loop(architecture, schedule, tmp_path):
+    stuff = material(tmp_path, architecture)
+    if architecture == "t5":
+        for split in stuff.features.values():
+            split.tokens[split.offsets[1:] - 1] = 1  # T5 reads the state of its one end token
+    run = spec("full", training={"schedule": schedule, "warmup_ratio": 0.3, "max_grad_norm": 0.5})
+    ours, _ = engine_losses(run, stuff)
+    stuff.backbone.fresh_head(torch.Generator().manual_seed(run.seed))
+    model = copy.deepcopy(stuff.backbone.model)
+    model.requires_grad_(True)
+    theirs = reference_losses(model, stuff.features["train"], run, list(model.named_parameters()))
+    assert np.allclose(ours, theirs, atol=1e-12, rtol=0)
+    other = spec("full", rate=1.1e-3, training={"schedule": schedule, "warmup_ratio": 0.3})
+    assert not np.allclose(engine_losses(other, stuff)[0], theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2"])
+def test_lora_equals_peft_in_a_plain_loop(architecture, tmp_path):
+    from peft import get_peft_model, set_peft_model_state_dict
+
+    stuff = material(tmp_path, architecture)
+    run = spec("lora", rank=4)
+    cohort = Cohort([run], stuff, Limits())
+    hooks = cohort.members[0].hooks
+    method = run.method.settings
+    config = method.peft_config(stuff.backbone)
+    config.inference_mode = False
+    model = get_peft_model(copy.deepcopy(stuff.backbone.model), config).double()
+    state = {f"base_model.model.{name}": value for name, value in method.peft_state(hooks).items()}
+    for site in stuff.backbone.head_sites:
+        for name, value in hooks[site.name].named_parameters():
+            state[f"base_model.model.{site.name}.{name}"] = value.detach()
+    result = set_peft_model_state_dict(model, state)
+    assert not result.unexpected_keys
+    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    theirs = reference_losses(model, stuff.features["train"], run, trainable)
+    cohort.begin()
+    ours = [cohort.step()[run.run_id] for _ in range(STEPS)]
+    assert np.allclose(ours, theirs, atol=1e-12, rtol=0)
+    other, _ = engine_losses(spec("lora", rank=4, lora_alpha=17), stuff)
+    assert not np.allclose(other, theirs, atol=1e-9, rtol=0)
+
+
+MIXED = [
+    {"method": "lora", "rank": 4}, {"method": "lora", "rank": 8, "rate": 3e-3, "seed": 1},
+    {"method": "ia3"}, {"method": "bitfit", "training": {"batch_size": 5, "epochs": 1}},
+    {"method": "adapter"}, {"method": "last_layer"}, {"method": "layernorm"},
+    {"method": "lora", "lora_dropout": 0.2, "seed": 3}, {"method": "top_blocks"},
+]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("architecture", ["bert", "gpt2"])
+def test_a_member_equals_its_solo_run(architecture, dropout, tmp_path):
+    stuff = material(tmp_path, architecture)
+    runs = []
+    for number, case in enumerate(MIXED):
+        case = dict(case)
+        training = {"dropout": dropout} | case.pop("training", {})
+        run = spec(case.pop("method"), training=training, **case)
+        run.run_id += str(number)
+        runs.append(run)
+    together = train_cohort(runs, stuff)
+    for run, member in zip(runs, together, strict=True):
+        alone = train_cohort([run], stuff)[0]
+        assert member.steps == alone.steps
+        ours = [h["train_loss"] for h in member.history]
+        assert np.allclose(ours, [h["train_loss"] for h in alone.history], atol=1e-11, rtol=0), run.run_id
+        assert np.allclose(member.predictions["loss"], alone.predictions["loss"], atol=1e-9)
+    losses = [tuple(h["train_loss"] for h in o.history) for o in together]
+    assert len(set(losses)) == len(losses)  # negative control: members do differ
+
+
+@pytest.mark.parametrize("limits", [Limits(micro_batch_tokens=30), Limits(micro_batch_tokens=7)])
+def test_micro_batches_change_nothing(limits, tmp_path):
+    stuff = material(tmp_path)
+    run = spec("full")
+    assert np.allclose(engine_losses(run, stuff)[0], engine_losses(run, stuff, limits)[0],
+                       atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["last_layer", "top_blocks", "lora"])
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
+def test_a_cached_prefix_changes_nothing(method, architecture, tmp_path):
+    stuff = material(tmp_path, architecture)
+    targets = {"target_modules": r".*\.2\..*"} if method == "lora" else {}
+    cached = engine_losses(spec(method, training={"cache_frozen_prefix": True}, **targets), stuff)
+    plain = engine_losses(spec(method, **targets), stuff)
+    assert cached[1].passes.entry > 0
+    assert plain[1].passes.entry == 0
+    assert np.allclose(cached[0], plain[0], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+def test_a_prefix_on_disk_is_the_prefix_in_memory(limit, tmp_path):
+    stuff = material(tmp_path)
+    run = spec("last_layer", training={"cache_frozen_prefix": True})
+    losses, _ = engine_losses(run, stuff, Limits(prefix_cache_bytes=limit))
+    assert np.allclose(losses, engine_losses(spec("last_layer"), stuff)[0], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_gradient_checkpointing_changes_nothing(dropout, tmp_path):
+    stuff = material(tmp_path)
+    plain, _ = engine_losses(spec("lora", training={"dropout": dropout}), stuff)
+    saving, _ = engine_losses(
+        spec("lora", training={"dropout": dropout, "gradient_checkpointing": True}), stuff)
+    assert np.allclose(plain, saving, atol=1e-12, rtol=0)
+
+
+def test_dropout_acts_and_follows_the_seed(tmp_path):
+    stuff = material(tmp_path)
+    first, _ = engine_losses(spec("lora", training={"dropout": 0.3}), stuff)
+    assert first == engine_losses(spec("lora", training={"dropout": 0.3}), stuff)[0]
+    assert not np.allclose(first, engine_losses(spec("lora"), stuff)[0], atol=1e-6)
