@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from tuneoff import identity
 from tuneoff.fit import Inspect, shape, with_quantization
@@ -78,6 +78,12 @@ class RunSpec(Settings):
                 "code": self.code,
             }
         )
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; the copy's `run_id` is its own."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("run_id", None)
+        return copy
 
     @property
     def contest(self) -> Contest:

@@ -104,9 +104,17 @@ def _entries(data: dict[str, Any], key: str) -> list[tuple[int, Any]]:
     return list(enumerate(data[key])) if isinstance(data.get(key), list) else []
 
 
+def opened(key: str, word: str) -> dict[str, Any]:
+    """A backbone, task or method that is written as one word, as a mapping."""
+    if key == "tasks" and word in registry.names("datasets"):
+        # A dataset that needs no settings is a task in one word: its texts are classified.
+        return {"name": word, "task": "text_classification", "data": {"dataset": word}}
+    return {{"backbones": "model", "tasks": "task", "methods": "method"}[key]: word}
+
+
 def _fold_backbone(written: Any) -> Any:
     if isinstance(written, str):
-        written = {"model": written}
+        written = opened("backbones", written)
     if isinstance(written, Mapping) and isinstance(written.get("model"), str):
         return {"name": label(written["model"]), **written}
     return written
@@ -119,9 +127,8 @@ def label(text: str) -> str:
 
 
 def _fold_task(form: Form, place: Place, written: Any) -> Any:
-    if isinstance(written, str) and written in registry.names("datasets"):
-        # A dataset that needs no settings is a task in one word: its texts are classified.
-        written = {"name": written, "task": "text_classification", "data": written}
+    if isinstance(written, str):
+        written = opened("tasks", written)
     folded = _fold_part(
         form, place, written, kind="tasks", key="task", inner="settings", frame=TASK_FRAME
     )

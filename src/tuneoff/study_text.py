@@ -94,6 +94,20 @@ def read(text: str, source: str) -> Text:
     return found
 
 
+def value(text: str) -> Any:
+    """One value as YAML 1.2 means it: `5`, `1e-3`, `[0, 1]`, `true`, text.
+
+    Raises StudyError when the text is not YAML.
+    """
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise StudyError([Problem("", f"{text!r} is not a YAML value: {error}")]) from None
+    finally:
+        loader.dispose()
+
+
 def _note(node: yaml.Node, place: Place, found: Text) -> None:
     """Remember lines; report a key that stands twice, of which YAML would drop one silently."""
     found.lines.setdefault(place, node.start_mark.line + 1)

@@ -31,7 +31,7 @@ def find(study: str | Path) -> Path:
         [
             Problem(
                 "",
-                f"is neither a file nor a recipe{nearest(str(study), files + names())}. "
+                f"is neither a file nor a recipe{nearest(str(study), files + names()) or '.'} "
                 f"Recipes: {', '.join(names())}",
             )
         ],

@@ -1,0 +1,91 @@
+"""Changes to a study from the command line: `--set training.epochs=1`, `--only lora`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tuneoff import study_text
+from tuneoff.errors import Problem, StudyError
+from tuneoff.registry import nearest
+from tuneoff.study_form import Place, dotted, opened
+
+if TYPE_CHECKING:
+    from tuneoff.study import Study
+
+
+def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """`path=value` texts as path -> value, values read as YAML.
+
+    Raises StudyError for a text without `=`.
+    """
+    changes = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip():
+            raise StudyError(
+                [Problem("--set", f"wants PATH=VALUE, e.g. training.epochs=1; got {text!r}")]
+            )
+        changes[path.strip()] = study_text.value(value)
+    return changes
+
+
+def changed(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a study's plain data with values put at dotted paths.
+
+    Mappings on the way are made; raises StudyError for a list item that is not there.
+    """
+    copy: dict[str, Any] = _copied(data)
+    for path, value in changes.items():
+        _put(copy, _place(path), value)
+    return copy
+
+
+def _place(path: str) -> Place:
+    steps = re.findall(r"[^.\[\]]+|\[\d+\]", path)
+    return tuple(int(step[1:-1]) if step.startswith("[") else step for step in steps)
+
+
+def _put(data: Any, place: Place, value: Any) -> None:
+    current = data
+    for depth, step in enumerate(place):
+        last = depth == len(place) - 1
+        here = dotted(place[: depth + 1])
+        if isinstance(step, int):
+            if not isinstance(current, list) or step >= len(current):
+                raise StudyError([Problem(here, "is not in the study, so it cannot be changed")])
+            word = current[step]
+            if not last and isinstance(word, str):
+                below = place[depth + 1]
+                current[step] = {word: {}} if below == word else opened(str(place[0]), word)
+        elif not isinstance(current, dict):
+            raise StudyError([Problem(here, "is below a value that has no settings")])
+        elif not last and current.get(step) is None:
+            current[step] = {}
+        if last:
+            current[step] = value
+        else:
+            current = current[step]
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def keep_methods(study: Study, names: Sequence[str]) -> Study:
+    """The study with these methods only, in its own order. Raises StudyError for an unknown one."""
+    wanted = [name.strip() for text in names for name in text.split(",")]
+    known = [method.name for method in study.methods]
+    problems = [
+        Problem("--only", f"{name!r} is no method of the study{near}")
+        for name in wanted
+        if name not in known
+        for near in [nearest(name, known) or f"; it has {', '.join(known)}"]
+    ]
+    if problems:
+        raise StudyError(problems)
+    kept = tuple(method for method in study.methods if method.name in wanted)
+    return study.model_copy(update={"methods": kept})
