@@ -1,11 +1,16 @@
-"""What every PEFT configuration of ours has in common."""
+"""What every PEFT configuration of ours has in common, and the tensors that stand beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from tuneoff.backbones.backbone import Backbone
+    from tuneoff.backbones.sites import Hook
+    from tuneoff.methods import Method
 
 TASK_TYPES = {"sequence_classification": "SEQ_CLS", "causal_lm": "CAUSAL_LM"}
 
@@ -29,3 +34,16 @@ def head_modules(backbone: Backbone) -> list[str]:
         for site in backbone.head_sites
     ]
     return list(dict.fromkeys(names))
+
+
+def adapter_state(
+    method: Method, hooks: Mapping[str, Hook], heads: Mapping[str, Hook]
+) -> dict[str, torch.Tensor]:
+    """The tensors of PEFT's `adapter_model.safetensors`: the adapter's, and those of the heads.
+
+    heads: the engine's `Own` hooks of the head sites, by site name.
+    """
+    state = dict(method.peft_state(hooks))
+    for site, head in heads.items():
+        state |= {f"{site}.{name}": value.detach() for name, value in head.named_parameters()}
+    return {f"base_model.model.{name}": value.clone().contiguous() for name, value in state.items()}
