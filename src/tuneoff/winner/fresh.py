@@ -1,0 +1,194 @@
+"""What runs in a fresh process: load a saved model from its files alone, and score rows.
+
+    python -m tuneoff.winner.fresh job.json
+
+The job names the folder, a Parquet file of texts, and what to compute; the answers go to an .npz
+file of class probabilities, each (N, C), and a JSON file of facts. The process shares nothing with
+the one that trained or exported but these files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuneoff.settings import Settings
+
+
+class Job(Settings):
+    """folder: of the saved model; rows: Parquet of the task's text columns; tensors: the run's
+    own tensors, to compare the saved head with; library_rows, bare_rows: how many of the first
+    rows the slower looks take; requantized: also score the merged model in this quantization."""
+
+    folder: Path
+    rows: Path
+    tensors: Path
+    answers: Path
+    device: str
+    batch_size: int
+    library_rows: int
+    bare_rows: int
+    merged: bool
+    requantized: str | None
+
+
+def work(job: Job) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The probabilities by name, and facts; see `Job`."""
+    import pyarrow.parquet as pq
+    import torch
+    import transformers
+
+    from tuneoff.winner.loaded import load_winner
+
+    texts = pq.read_table(job.rows).to_pydict()
+    loaded = load_winner(job.folder, job.device)
+    features = loaded.features(texts)
+    answers = {"reloaded": loaded.scorer.probabilities(features, job.batch_size)}
+    facts: dict[str, Any] = {
+        "process": os.getpid(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "head": _head(loaded, job.tensors),
+    }
+    if loaded.manifest.form != "model":
+        answers["bare"] = _bare(loaded, _first(texts, job.bare_rows), job.batch_size)
+    if loaded.manifest.form != "hooks":
+        ids = [features.tokens[a:b].tolist() for a, b in _spans(features.offsets, job.library_rows)]
+        answers["library"] = _library(loaded, job.folder, ids, features, job.batch_size)
+    del loaded
+    if job.merged:
+        merged = load_winner(job.folder / "merged", job.device)
+        answers["merged"] = merged.probabilities(texts, job.batch_size)
+    if job.requantized:
+        answers["requantized"] = _requantized(job, features)
+    return answers, facts
+
+
+def _head(loaded: Any, tensors: Path) -> dict[str, Any]:
+    """Whether the new head's tensors are those of the run, and which sites it has."""
+    import torch
+
+    from tuneoff.winner.tensors import read_tensors
+
+    trained = read_tensors(tensors)
+    backbone, hooks = loaded.scorer.backbone, loaded.scorer.hooks
+    heads = {name: site for name, site in backbone.sites.items() if _is_head(site, backbone)}
+    equal = True
+    for name, site in heads.items():
+        owner = hooks.get(name, site.module)
+        for part, value in owner.named_parameters(recurse=False):
+            expected = trained.get(f"{name}::{part}")
+            equal = equal and expected is not None and torch.equal(value.cpu(), expected)
+    return {"sites": sorted(heads), "saved": bool(heads) and equal}
+
+
+def _is_head(site: Any, backbone: Any) -> bool:
+    return bool(site.is_head) and backbone.head == "sequence_classification"
+
+
+def _bare(loaded: Any, texts: dict[str, list[str]], batch_size: int) -> np.ndarray:
+    """With the trained head, but without the method's hooks."""
+    from tuneoff.winner.scorer import Scorer
+
+    heads = {site.name for site in loaded.scorer.backbone.head_sites}
+    kept = {name: hook for name, hook in loaded.scorer.hooks.items() if name in heads}
+    scorer = Scorer(loaded.scorer.backbone, kept, loaded.manifest.precision)
+    return scorer.probabilities(loaded.features(texts), batch_size)
+
+
+def _library(
+    loaded: Any, folder: Path, ids: Sequence[Sequence[int]], features: Any, batch_size: int
+) -> np.ndarray:
+    """Through the loaders that people use: PEFT's, or transformers' own."""
+    from transformers import AutoModelForSequenceClassification
+
+    from tuneoff.backbones.backbone import load
+
+    manifest, backbone = loaded.manifest, loaded.scorer.backbone
+    if manifest.form == "model":
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        model.to(backbone.device)
+    else:
+        from peft import PeftModel
+
+        base = load(backbone.options, "sequence_classification", manifest.classes, backbone.device)
+        model = PeftModel.from_pretrained(base.model, folder)
+    model.eval()
+    types = None
+    if features.token_type is not None:
+        spans = _spans(features.offsets, len(ids))
+        types = [features.token_type[a:b].tolist() for a, b in spans]
+    return plain_probabilities(model, ids, types, batch_size, backbone.config.pad_token_id or 0)
+
+
+def plain_probabilities(
+    model: Any,
+    ids: Sequence[Sequence[int]],
+    types: Sequence[Sequence[int]] | None,
+    batch_size: int,
+    pad_id: int,
+) -> np.ndarray:
+    """(N, C) float64 from any Hugging Face classifier, on padded batches in the rows' order."""
+    import torch
+
+    from tuneoff.winner.scorer import softmax
+
+    device = next(model.parameters()).device
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(ids), batch_size):
+            rows = ids[start : start + batch_size]
+            longest = max(map(len, rows))
+            inputs = {
+                "input_ids": [[*row, *[pad_id] * (longest - len(row))] for row in rows],
+                "attention_mask": [[1] * len(row) + [0] * (longest - len(row)) for row in rows],
+            }
+            if types is not None:
+                segments = types[start : start + batch_size]
+                inputs["token_type_ids"] = [[*s, *[0] * (longest - len(s))] for s in segments]
+            tensors = {name: torch.tensor(value, device=device) for name, value in inputs.items()}
+            logits = model(**tensors).logits
+            parts.append(logits.double().cpu().numpy())
+    return softmax(np.concatenate(parts))
+
+
+def _requantized(job: Job, features: Any) -> np.ndarray:
+    """The merged model, its weights rounded again: what merging costs who wants 4 bits back."""
+    from dataclasses import replace
+
+    from tuneoff.backbones.backbone import load
+    from tuneoff.winner.manifest import read_manifest
+    from tuneoff.winner.scorer import Scorer
+
+    manifest = read_manifest(job.folder)
+    options = replace(manifest.backbone_options(str(job.folder / "merged")), revision=None)
+    backbone = load(options, "sequence_classification", manifest.classes, job.device)
+    return Scorer(backbone, {}, manifest.precision).probabilities(features, job.batch_size)
+
+
+def _first(texts: dict[str, list[str]], count: int) -> dict[str, list[str]]:
+    return {name: values[:count] for name, values in texts.items()}
+
+
+def _spans(offsets: np.ndarray, count: int) -> list[tuple[int, int]]:
+    edges = offsets[: count + 1].tolist()
+    return list(itertools.pairwise(edges))
+
+
+def main(path: str) -> None:
+    """Does the job that a file describes."""
+    job = Job.model_validate_json(Path(path).read_text("utf-8"))
+    answers, facts = work(job)
+    np.savez(job.answers.with_suffix(".npz"), **answers)  # type: ignore[arg-type]
+    job.answers.with_suffix(".json").write_text(json.dumps(facts), "utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,108 @@
+"""Hooks folded into the weights: a plain Hugging Face model that needs neither PEFT nor tuneoff.
+
+Everything is float32. On a quantized backbone the frozen weights are the dequantized ones, so that
+the merged model computes what the quantized one did, and costs its full size.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tuneoff.backbones.backbone import Backbone
+from tuneoff.backbones.sites import Hook, Site
+from tuneoff.errors import BackboneError
+
+
+def unmergeable(backbone: Backbone, hooks: Mapping[str, Hook]) -> str | None:
+    """The class of the first hook that cannot be folded; None when all can."""
+    with torch.no_grad():
+        for name, hook in hooks.items():
+            if hook.merged(backbone.sites[name]) is None:
+                return type(hook).__name__
+    return None
+
+
+@torch.no_grad()
+def merged_state(backbone: Backbone, hooks: Mapping[str, Hook]) -> dict[str, Tensor]:
+    """Every parameter of the model by its Hugging Face name, hooks folded in, float32 (float64 on
+    a float64 backbone), on the CPU."""
+    state: dict[str, Tensor] = {}
+    for name, site in backbone.sites.items():
+        parameters = _folded(site, hooks[name]) if name in hooks else _frozen(site)
+        for part, value in parameters.items():
+            wide = value if value.dtype == torch.float64 else value.float()
+            state[f"{name}.{part}"] = wide.detach().cpu().contiguous()
+    return state
+
+
+def save_merged(backbone: Backbone, hooks: Mapping[str, Hook], folder: Path) -> None:
+    """A folder that `AutoModelForSequenceClassification.from_pretrained` loads, with the tokenizer.
+
+    Raises BackboneError when the folded parameters are not those that the model has.
+    """
+    state = merged_state(backbone, hooks)
+    model = _unquantized(backbone, next(iter(state.values())).dtype)
+    expected = {name for name, _ in model.named_parameters()}
+    missing, extra = (
+        expected - state.keys(),
+        state.keys() - {name for name, _ in model.named_parameters(remove_duplicate=False)},
+    )
+    if missing or extra:
+        raise BackboneError(
+            f"{backbone.options.model}: cannot be merged, the parameters do not fit the model: "
+            f"missing {sorted(missing)[:3]}, unknown {sorted(extra)[:3]}"
+        )
+    # strict=False for buffers alone, which come from the configuration
+    model.load_state_dict(state, strict=False)
+    model.save_pretrained(folder)
+    save_tokenizer(backbone.tokenizer, folder)
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """The tokenizer's files; without a padding token it gets the one for the end of a text, since
+    other programs pad. The ids of a text stay the same."""
+    saved = copy.deepcopy(tokenizer)
+    if saved.pad_token_id is None and saved.eos_token_id is not None:
+        saved.pad_token = saved.eos_token
+    # what truncation the last call set on the fast tokenizer is no part of it
+    if saved.is_fast:
+        saved.backend_tokenizer.no_truncation()
+        saved.backend_tokenizer.no_padding()
+    saved.save_pretrained(folder)
+
+
+def _folded(site: Site, hook: Hook) -> dict[str, Tensor]:
+    parameters = hook.merged(site)
+    if parameters is None:
+        raise BackboneError(f"{site.name}: {type(hook).__name__} cannot be folded into the weights")
+    return parameters
+
+
+def _frozen(site: Site) -> dict[str, Tensor]:
+    if not site.quantized:
+        return dict(site.module.named_parameters(recurse=False))
+    parameters = {"weight": site.weight()}
+    if site.bias is not None:
+        parameters["bias"] = site.bias
+    return parameters
+
+
+def _unquantized(backbone: Backbone, dtype: torch.dtype) -> Any:
+    """The model without its weights, on the CPU, as if it had been loaded plainly."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    config = copy.deepcopy(backbone.config)
+    if getattr(config, "quantization_config", None) is not None:
+        del config.quantization_config
+    config.dtype = dtype
+    auto = {
+        "sequence_classification": AutoModelForSequenceClassification,
+        "causal_lm": AutoModelForCausalLM,
+    }[backbone.head]
+    return auto.from_config(config, dtype=dtype)
