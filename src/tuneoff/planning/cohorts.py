@@ -1,0 +1,161 @@
+"""Which runs train together, and in which order.
+
+Runs share a cohort when they stand on one backbone as loaded, one task and the same arithmetic. On
+a CPU a cohort pays where something is shared: members over the same cached prefix go together, tiny
+backbones are stacked (their cost is calls, not products), everything else runs side by side, one
+thread each (docs/running.md). On a GPU as many go together as memory holds.
+
+Seeds are spread: the first seed of every method comes before the second of any, and in each round
+the cheapest goes first, so that a study that is stopped has compared all methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from tuneoff.planning.duration import caches_prefix
+from tuneoff.planning.prediction import Prediction
+from tuneoff.planning.survey import Survey, backbone_key
+from tuneoff.runs import RunSpec
+
+SMALL_HIDDEN = 256
+"""Up to this hidden size a step on a CPU is mostly calls: performance notes, section 2."""
+_MOST = {"cpu": 8, "cuda": 64}
+_MOST_HEADS = 16
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Runs that train together, as fixed before training: the members, their order and the size of
+    a pass decide the last bits of the numbers.
+
+    micro_batch_tokens: most tokens in one pass, all members together (None: whole batches);
+    retries: what went wrong so far, in words; failures: how often it ended with nothing gained.
+    """
+
+    id: str
+    kind: str
+    run_ids: tuple[str, ...]
+    seconds: float
+    memory_bytes: int
+    micro_batch_tokens: int | None = None
+    retries: tuple[str, ...] = ()
+    failures: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> Cohort:
+        """From plain data."""
+        lists = {name: tuple(data[name]) for name in ("run_ids", "retries")}
+        return Cohort(**{**data, **lists})
+
+    def split(self, parts: Sequence[Sequence[str]], why: str) -> list[Cohort]:
+        """The same runs in smaller cohorts, from the beginning."""
+        return [
+            replace(self, id=f"{self.id}.{number}", run_ids=tuple(part), failures=0,
+                    seconds=self.seconds * len(part) / len(self.run_ids),
+                    retries=(*self.retries, why))
+            for number, part in enumerate(parts, start=1)
+        ]  # fmt: skip
+
+
+def compose(specs: Sequence[RunSpec], survey: Survey, predictions: Mapping[str, Prediction],
+            device: str, memory_bytes: int, kept: Sequence[Cohort], finished: Collection[str],
+            first_number: int = 0) -> list[Cohort]:
+    """The cohorts of all unfinished runs, in order.
+
+    kept: cohorts of an earlier plan; one that still has something to do stays as it is.
+    """
+    wanted = {spec.run_id: spec for spec in specs}
+    stay = [
+        cohort for cohort in kept
+        if all(run in wanted for run in cohort.run_ids)
+        and any(run not in finished for run in cohort.run_ids)
+    ]  # fmt: skip
+    placed = {run for cohort in stay for run in cohort.run_ids}
+    groups: dict[tuple[Any, ...], list[RunSpec]] = {}
+    for spec in specs:
+        if spec.run_id in placed or spec.run_id in finished or predictions[spec.run_id].reason:
+            continue
+        groups.setdefault(_group_key(spec, survey, device), []).append(spec)
+    made: list[Cohort] = []
+    number = first_number
+    for group in groups.values():
+        for members in _chunks(group, survey, predictions, device, memory_bytes):
+            ids = tuple(spec.run_id for spec in members)
+            made.append(_cohort(f"c{number}", group[0].kind, ids, predictions, device))
+            number += 1
+    return _ordered([*stay, *made], wanted)
+
+
+def _group_key(spec: RunSpec, survey: Survey, device: str) -> tuple[Any, ...]:
+    """Runs with the same key may train together."""
+    training, method, backbone = spec.training, survey.method(spec), survey.backbone(spec)
+    common = (backbone_key(spec), spec.kind, training.precision, training.gradient_checkpointing,
+              training.cache_frozen_prefix)  # fmt: skip
+    if method.alone or backbone.padded or method.trains_embeddings:
+        return (*common, "alone", spec.run_id)
+    if caches_prefix(spec, backbone, method):
+        return (*common, "prefix", method.lowest)
+    if device == "cuda":
+        return (*common, "all")
+    if backbone.hidden <= SMALL_HIDDEN:
+        return (*common, "small", spec.contest)
+    return (*common, "alone", spec.run_id)
+
+
+def _chunks(group: list[RunSpec], survey: Survey, predictions: Mapping[str, Prediction],
+            device: str, memory_bytes: int) -> list[list[RunSpec]]:
+    """A group cut so that every cohort fits in memory and is not larger than helps."""
+    spec = group[0]
+    backbone, method = survey.backbone(spec), survey.method(spec)
+    most = _MOST[device]
+    if device == "cpu" and method.lowest >= backbone.blocks:
+        most = _MOST_HEADS  # only heads train, and the features are shared
+    chunks: list[list[RunSpec]] = []
+    used = 0
+    for spec in group:
+        memory = predictions[spec.run_id].memory
+        if chunks and len(chunks[-1]) < most and used + memory.own <= memory_bytes:
+            chunks[-1].append(spec)
+            used += memory.own
+        else:
+            chunks.append([spec])
+            used = predictions[spec.run_id].memory_bytes
+    return chunks
+
+
+def _cohort(name: str, kind: str, ids: tuple[str, ...], predictions: Mapping[str, Prediction],
+            device: str) -> Cohort:
+    parts = [predictions[run] for run in ids]
+    prefix = max(part.duration.prefix for part in parts)
+    seconds = prefix + sum(part.duration.total - part.duration.prefix for part in parts)
+    if device == "cuda":
+        seconds /= min(len(parts), 8)  # small members fill what one leaves idle
+    memory = max(part.memory_bytes - part.memory.own for part in parts)
+    memory += sum(part.memory.own for part in parts)
+    tokens = [part.micro_batch_tokens for part in parts if part.micro_batch_tokens is not None]
+    return Cohort(name, kind, ids, seconds, memory, min(tokens) * len(parts) if tokens else None)
+
+
+def _ordered(cohorts: list[Cohort], specs: Mapping[str, RunSpec]) -> list[Cohort]:
+    """Probes first; then seed by seed, cheapest first; the last round longest first, so that no
+    worker is left with a long run while the others have nothing to do."""
+    rounds: dict[tuple[str, ...], dict[int, int]] = {}
+    place = {}
+    for run, spec in specs.items():
+        seeds = rounds.setdefault(spec.contest, {})
+        place[run] = seeds.setdefault(spec.seed, len(seeds))
+    turn = {cohort.id: min(place[run] for run in cohort.run_ids) for cohort in cohorts}
+    last = max(turn.values(), default=0)
+
+    def key(cohort: Cohort) -> tuple[bool, int, float]:
+        seconds = -cohort.seconds if turn[cohort.id] == last else cohort.seconds
+        return (cohort.kind != "probe", turn[cohort.id], seconds)
+
+    return sorted(cohorts, key=key)

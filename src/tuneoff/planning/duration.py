@@ -1,0 +1,97 @@
+"""Predicted time of a run: the operations of its matrix products on real tokens, at the machine's
+measured rate.
+
+A product of (n, I) and (I, O) is 2 n I O operations; going back through a frozen layer costs as
+much again, a weight's own gradient once more (arXiv 2001.08361, section 2.1). Attention adds
+4 L D per token forward and twice that backward. Nothing is computed for padding, below the lowest
+trained place nothing goes back, and a cached prefix runs once per example.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuneoff.planning.survey import BackboneFacts, DataFacts, MethodFacts
+from tuneoff.runs import RunSpec
+from tuneoff.training.schedules import total_steps
+
+EFFICIENCY = {"cpu": 0.6, "cuda": 0.1}
+"""Share of the measured rate that training reaches; `performance.md`, section 7, for a CPU."""
+_STEP_SECONDS = {"cpu": 0.002, "cuda": 0.015}
+_PADDING = 1.3
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds of one run alone, on one worker."""
+
+    training: float
+    evaluation: float
+    prefix: float
+    steps: int
+
+    @property
+    def total(self) -> float:
+        return self.training + self.evaluation + self.prefix
+
+
+def predict(spec: RunSpec, backbone: BackboneFacts, data: DataFacts, method: MethodFacts,
+            flops: float, device: str, factor: float = 1.0) -> Duration:
+    """One run's time. `factor`: measured over predicted, where a profile has been made."""
+    rate = flops * EFFICIENCY[device] / (_PADDING if backbone.padded else 1.0) / factor
+    cached = caches_prefix(spec, backbone, method)
+    forward = token_operations(backbone, data, 0)
+    above = token_operations(backbone, data, method.lowest)
+    owned = sum(2.0 * s.inputs * s.outputs for s in backbone.sites
+                if s.name in method.owned and s.kind == "linear" and s.block < backbone.blocks)
+    per_token = (above if cached else forward) + above + owned + 6.0 * method.hook_weights
+    count = steps_of(spec, data)
+    seen = min(count * spec.training.batch_size, epochs_of(spec, data) * data.examples["train"])
+    training = seen * data.mean_length * per_token / rate + count * _STEP_SECONDS[device]
+    splits = data.tokens
+    reading = splits.get("validation", 0) * (evaluations_of(spec, data) + 1)
+    reading += splits.get("test", 0) if spec.kind == "run" else 0
+    evaluation = reading * (above if cached else forward) / rate
+    read = sum(tokens for name, tokens in splits.items() if name != "test" or spec.kind == "run")
+    prefix = read * (forward - above) / rate if cached else 0.0
+    return Duration(training, evaluation, prefix, count)
+
+
+def token_operations(backbone: BackboneFacts, data: DataFacts, lowest: int) -> float:
+    """Operations per token of one forward pass through the blocks from `lowest` on."""
+    products = sum(2.0 * s.inputs * s.outputs for s in backbone.sites
+                   if s.kind == "linear" and lowest <= s.block < backbone.blocks)
+    length = data.squares["train"] / max(1, data.tokens["train"])
+    attention = 4.0 * length * backbone.hidden * max(0, backbone.blocks - lowest)
+    head = 0.0
+    if backbone.head == "causal_lm":
+        widest = max((s.inputs * s.outputs for s in backbone.sites
+                      if s.kind == "linear" and s.block >= backbone.blocks), default=0)
+        head = 2.0 * widest * data.labelled / max(1.0, data.mean_length)
+    return products + attention + head
+
+
+def caches_prefix(spec: RunSpec, backbone: BackboneFacts, method: MethodFacts) -> bool:
+    """Whether frozen blocks below the lowest trained place are run once and kept."""
+    return (spec.training.cache_frozen_prefix and not backbone.padded and not method.alone
+            and method.lowest > 0)  # fmt: skip
+
+
+def steps_of(spec: RunSpec, data: DataFacts) -> int:
+    """Optimizer steps of a run."""
+    return total_steps(spec.training, data.examples["train"])
+
+
+def epochs_of(spec: RunSpec, data: DataFacts) -> float:
+    """Passes over the train split."""
+    per_epoch = max(1, -(-data.examples["train"] // spec.training.batch_size))
+    return steps_of(spec, data) / per_epoch
+
+
+def evaluations_of(spec: RunSpec, data: DataFacts) -> int:
+    """Evaluations on the validation split while training."""
+    every = spec.training.evaluate_every
+    count = steps_of(spec, data)
+    if every == "epoch":
+        return max(1, round(epochs_of(spec, data)))
+    return max(1, -(-count // every))

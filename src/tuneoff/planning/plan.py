@@ -1,0 +1,177 @@
+"""The plan: every probe and run of a study, who trains with whom and when, and what it will take.
+
+    make_plan(load_study("study.yaml")).render(Console())
+
+`plan.json` holds it. What is in there is not decided again: cohorts of unfinished runs stay as
+they are when a study goes on or is extended, so that the numbers are the same to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tuneoff.planning.cohorts import Cohort, compose
+from tuneoff.planning.machine import Machine, measure
+from tuneoff.planning.prediction import Prediction, dequantized_bytes, keeps_dequantized, predict
+from tuneoff.planning.survey import Survey, survey
+from tuneoff.runs import Contest, RunSpec, expand
+from tuneoff.study import Study
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """specs: probes and runs by run_id, in the study's order; cohorts: what is still to do, in
+    order; final: learning rates are known, so that the runs' cohorts are fixed; workers: processes
+    side by side."""
+
+    study: str
+    machine: Machine
+    survey: Survey
+    specs: Mapping[str, RunSpec]
+    predictions: Mapping[str, Prediction]
+    cohorts: tuple[Cohort, ...]
+    finished: frozenset[str]
+    final: bool
+    workers: int
+    dequantized_gb: Mapping[str, float] = field(default_factory=dict)
+    """By run_id: how much of the 4-bit weights is kept dequantized."""
+
+    def runs(self, kind: str) -> list[RunSpec]:
+        """The `probe`s or the `run`s."""
+        return [spec for spec in self.specs.values() if spec.kind == kind]
+
+    def cohorts_of(self, kind: str) -> list[Cohort]:
+        """What is to do of the `probe`s or of the `run`s."""
+        return [cohort for cohort in self.cohorts if cohort.kind == kind]
+
+    @property
+    def seconds(self) -> float:
+        """Predicted time of what is still to do, on this plan's workers."""
+        return self.span(self.cohorts)
+
+    def span(self, cohorts: Sequence[Cohort]) -> float:
+        """Time of some cohorts side by side."""
+        longest = max((cohort.seconds for cohort in cohorts), default=0.0)
+        return max(longest, sum(cohort.seconds for cohort in cohorts) / self.workers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: `plan.json`. Provisional cohorts of runs are left out."""
+        return {
+            "format": FORMAT,
+            "study": self.study,
+            "machine": self.machine.to_json(),
+            "workers": self.workers,
+            "final": self.final,
+            "seconds": round(self.seconds, 1),
+            "cohorts": [
+                cohort.to_json() for cohort in self.cohorts if self.final or cohort.kind == "probe"
+            ],
+            "runs": [self._run_json(spec) for spec in self.specs.values()],
+        }
+
+    def _run_json(self, spec: RunSpec) -> dict[str, Any]:
+        prediction = self.predictions[spec.run_id]
+        duration = prediction.duration
+        return {
+            "run_id": spec.run_id, "kind": spec.kind, "label": spec.label,
+            "backbone": spec.backbone.name, "task": spec.task.name, "method": spec.method.name,
+            "seed": spec.seed, "learning_rate": spec.learning_rate, "rate_from": spec.rate_from,
+            "finished": spec.run_id in self.finished, "skipped": prediction.reason,
+            "steps": duration.steps,
+            "predicted": {
+                "train_seconds": duration.training + duration.prefix,
+                "evaluation_seconds": duration.evaluation,
+                "memory_bytes": prediction.memory_bytes, "memory": prediction.memory.to_json(),
+            },
+            "trainable_parameters": self.survey.method(spec).trainable,
+        }  # fmt: skip
+
+    def render(self, console: Console) -> None:
+        """The plan for people, 80 columns wide."""
+        from tuneoff.planning.plan_table import render
+
+        render(self, console)
+
+
+def make_plan(
+    study: Study,
+    *,
+    rates: Mapping[Contest, float] | None = None,
+    earlier: Mapping[str, Any] | None = None,
+    finished: Collection[str] = (),
+    profiles: Sequence[Mapping[str, Any]] = (),
+    known: Survey | None = None,
+    machine: Machine | None = None,
+    force: bool = False,
+) -> Plan:
+    """Everything that the study asks for.
+
+    rates: found by probes; None while they are not, and runs are then planned at default rates.
+    earlier: the folder's plan.json; finished: run ids with a result; profiles: lines of
+    profiles.jsonl, which calibrate the predictions; known: an earlier survey of the same study;
+    force: try what is predicted not to fit.
+
+    Raises StudyError, BackboneError and DataError for what cannot be run.
+    """
+    from tuneoff.fit import check_fit
+    from tuneoff.probes import expand_probes
+
+    check_fit(study)
+    probes = expand_probes(study)
+    specs = {spec.run_id: spec for spec in [*probes, *expand(study, rates)]}
+    facts = known or survey(list(specs.values()))
+    device = next(iter(specs.values())).device
+    machine = machine or measure(device, study.budget.memory_gb)
+    factors = _factors(specs.values(), facts, machine, profiles)
+    predictions = {
+        run: predict(spec, facts, machine, factors.get(spec.contest, 1.0))
+        for run, spec in specs.items()
+    }
+    if force:
+        predictions = {run: _forced(one) for run, one in predictions.items()}
+    kept = [Cohort.of(one) for one in (earlier or {}).get("cohorts", ())]
+    final = rates is not None or not probes
+    number = 1 + max((int(cohort.id[1:].split(".")[0]) for cohort in kept), default=-1)
+    cohorts = compose(
+        list(specs.values()), facts, predictions, device, int(machine.memory_bytes * 0.9),
+        kept, finished, number,
+    )  # fmt: skip
+    workers = machine.gpus or study.budget.workers or machine.cores
+    keep = {
+        run: dequantized_bytes(spec, facts) / 1e9
+        for run, spec in specs.items()
+        if keeps_dequantized(spec, facts, machine)
+    }
+    return Plan(
+        study.name, machine, facts, specs, predictions, tuple(cohorts), frozenset(finished),
+        final, workers, keep,
+    )  # fmt: skip
+
+
+def _factors(specs: Any, facts: Survey, machine: Machine,
+             profiles: Sequence[Mapping[str, Any]]) -> dict[Contest, float]:
+    """Measured over predicted training time of each contest that was profiled."""
+    measured = {
+        Contest(row["backbone"], row["task"], row["method"]): row["cost"]["train_seconds"]
+        for row in profiles
+        if row.get("cost") and row["cost"].get("train_seconds")
+    }
+    factors = {}
+    for spec in specs:
+        if spec.kind == "run" and spec.contest in measured and spec.contest not in factors:
+            expected = predict(spec, facts, machine).duration
+            factors[spec.contest] = measured[spec.contest] / (expected.training + expected.prefix)
+    return factors
+
+
+def _forced(prediction: Prediction) -> Prediction:
+    from dataclasses import replace
+
+    return replace(prediction, reason=None)

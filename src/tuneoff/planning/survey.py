@@ -1,0 +1,259 @@
+"""What a plan is reckoned from: the sizes of a backbone's modules, of a method's trained part and
+of the data's real texts. Nothing is loaded but a configuration and the token ids.
+
+Everything here is plain numbers, so that a survey made in a worker serves a parent without torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tuneoff.runs import RunSpec
+
+if TYPE_CHECKING:
+    from tuneoff.backbones.backbone import Backbone, BackboneOptions
+    from tuneoff.data.encoded import Prepared
+    from tuneoff.study import BackboneSpec
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """One module that owns parameters; see `backbones.sites.Site`."""
+
+    name: str
+    kind: str
+    role: str
+    block: int
+    inputs: int
+    outputs: int
+    parameters: int
+    is_head: bool
+    quantized: bool
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """A backbone's shape. padded: it has no padding-free forward, and trains in padded batches."""
+
+    kind: str
+    blocks: int
+    hidden: int
+    padded: bool
+    head: str
+    sites: tuple[SiteFacts, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole model, head included."""
+        return sum(site.parameters for site in self.sites)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """A task's data in numbers. tokens, squares: per split, sum of the lengths and of their
+    squares; labelled: rows of the head per example (1 for classification)."""
+
+    fingerprint: str
+    classes: tuple[str, ...]
+    examples: Mapping[str, int]
+    tokens: Mapping[str, int]
+    squares: Mapping[str, int]
+    longest: int
+    labelled: float
+    report: Mapping[str, Any]
+
+    @property
+    def mean_length(self) -> float:
+        """Tokens of a training example."""
+        return self.tokens["train"] / max(1, self.examples["train"])
+
+    def batch_tokens(self, batch_size: int) -> int:
+        """Real tokens of a large batch: its mean and two standard deviations."""
+        n = max(1, self.examples["train"])
+        variance = max(0.0, self.squares["train"] / n - self.mean_length**2)
+        size = min(batch_size, n)
+        most = size * self.mean_length + 2 * (size * variance) ** 0.5
+        return max(1, round(min(most, size * self.longest)))
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What a method adds to a backbone. lowest: the lowest trained place, as `Family.entry` counts;
+    owned: sites whose weights are trained; hook_weights: entries of new matrices."""
+
+    trainable: int
+    lowest: int
+    owned: frozenset[str]
+    hook_weights: int
+    trains_embeddings: bool
+    alone: bool
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Facts by content: see `backbone_key`, `data_key`, `method_key`."""
+
+    backbones: Mapping[str, BackboneFacts]
+    data: Mapping[str, DataFacts]
+    methods: Mapping[str, MethodFacts]
+    seconds: float
+
+    def backbone(self, spec: RunSpec) -> BackboneFacts:
+        return self.backbones[backbone_key(spec)]
+
+    def of_data(self, spec: RunSpec) -> DataFacts:
+        return self.data[data_key(spec)]
+
+    def method(self, spec: RunSpec) -> MethodFacts:
+        return self.methods[method_key(spec)]
+
+
+def backbone_key(spec: RunSpec) -> str:
+    """Names the shape that a run's backbone has; the head's size comes from the task."""
+    return f"{spec.backbone.model_dump_json()} {spec.task.model_dump_json()}"
+
+
+def data_key(spec: RunSpec) -> str:
+    """Names the encoded data of a run: rows, task and tokenizer."""
+    return f"{spec.task.model_dump_json()} {spec.backbone.model} {spec.backbone.revision}"
+
+
+def method_key(spec: RunSpec) -> str:
+    """Names what a method adds; the learning rate does not matter."""
+    settings = spec.method.settings.model_dump_json(exclude={"learning_rate"})
+    return f"{backbone_key(spec)} {spec.method.method} {settings}"
+
+
+def options_of(backbone: BackboneSpec, dequantized_gb: float | None = None) -> BackboneOptions:
+    """How to load a study's backbone; `dequantized_gb` is the plan's choice where it has one."""
+    from tuneoff.backbones.backbone import BackboneOptions
+
+    kept = backbone.dequantized_cache_gb
+    return BackboneOptions(
+        model=backbone.model,
+        revision=backbone.revision,
+        quantization=backbone.quantization,
+        double_quantization=backbone.double_quantization,
+        compute_dtype=backbone.compute_dtype,
+        dtype=backbone.dtype,
+        dequantized_cache_gb=dequantized_gb if kept is None else kept,
+    )
+
+
+def prepared_data(spec: RunSpec, tokenizer: Any) -> Prepared:
+    """The encoded splits of a run. Raises DataError."""
+    from tuneoff.data.encoded import prepare
+
+    data = spec.task.data
+    return prepare(
+        spec.task.settings, data.source, tokenizer,
+        columns=data.columns, split=data.split, limit=data.limit,
+    )  # fmt: skip
+
+
+def survey(specs: list[RunSpec]) -> Survey:
+    """Facts about everything that the runs stand on.
+
+    Raises BackboneError and DataError for what cannot be had.
+    """
+    started = time.perf_counter()
+    backbones: dict[str, BackboneFacts] = {}
+    data: dict[str, DataFacts] = {}
+    methods: dict[str, MethodFacts] = {}
+    shapes: dict[str, Backbone] = {}
+    for spec in specs:
+        if data_key(spec) not in data:
+            data[data_key(spec)] = _data_facts(spec)
+        facts = data[data_key(spec)]
+        key = backbone_key(spec)
+        if key not in backbones:
+            shapes[key] = _shape(spec, facts)
+            backbones[key] = _backbone_facts(spec, shapes[key])
+        if method_key(spec) not in methods:
+            methods[method_key(spec)] = _method_facts(spec, shapes[key])
+    return Survey(backbones, data, methods, time.perf_counter() - started)
+
+
+def _data_facts(spec: RunSpec) -> DataFacts:
+    from tuneoff.backbones.backbone import load_tokenizer
+
+    prepared = prepared_data(spec, load_tokenizer(options_of(spec.backbone)))
+    features = prepared.features
+    train = features["train"]
+    labelled = float(np.sum(train.targets != -100)) / len(train) if train.per_token else 1.0
+    return DataFacts(
+        fingerprint=prepared.fingerprint,
+        classes=tuple(prepared.facts.get("classes", ())),
+        examples={name: len(one) for name, one in features.items()},
+        tokens={name: len(one.tokens) for name, one in features.items()},
+        squares={name: int((one.lengths.astype(np.int64) ** 2).sum())
+                 for name, one in features.items()},
+        longest=max(int(one.lengths.max()) for one in features.values()),
+        labelled=labelled,
+        report=prepared.report,
+    )  # fmt: skip
+
+
+def _shape(spec: RunSpec, data: DataFacts) -> Backbone:
+    from tuneoff.backbones.backbone import Head, inspect
+
+    head: Head = spec.task.settings.head  # type: ignore[assignment]
+    return inspect(options_of(spec.backbone), head, max(1, len(data.classes)))
+
+
+def _backbone_facts(spec: RunSpec, shape: Backbone) -> BackboneFacts:
+    from tuneoff.backbones.families import family_of
+
+    quantized = spec.backbone.quantization != "none"
+    output = shape.model.get_output_embeddings() if shape.head == "causal_lm" else None
+    tied = output is not None and output.weight is shape.model.get_input_embeddings().weight
+    sites = []
+    for site in shape.sites.values():
+        own = sum(p.numel() for p in site.module.parameters(recurse=False))
+        inside = 0 <= site.block < shape.blocks and site.kind == "linear" and not site.is_head
+        sites.append(SiteFacts(
+            site.name, site.kind, site.role, site.block, site.in_features, site.out_features,
+            0 if tied and site.module is output else own, site.is_head,
+            quantized and inside and site.role != "pooler",
+        ))  # fmt: skip
+    config = shape.config
+    hidden = int(getattr(config, "hidden_size", None) or getattr(config, "dim", 0))
+    return BackboneFacts(
+        shape.kind, shape.blocks, hidden, family_of(shape) is None, shape.head, tuple(sites)
+    )
+
+
+def _method_facts(spec: RunSpec, shape: Backbone) -> MethodFacts:
+    """Counts the hooks that the method builds on the weightless shape."""
+    import torch
+
+    from tuneoff.backbones.sites import Own
+
+    method = spec.method.settings
+    problems = tuple(method.problems(shape))
+    heads = frozenset(site.name for site in shape.head_sites)
+    head_size = sum(p.numel() for site in shape.head_sites for p in site.module.parameters(False))
+    if problems or method.alone:
+        return MethodFacts(head_size, 0, heads, 0, False, method.alone, problems)
+    hooks = method.build(shape, torch.Generator().manual_seed(0))
+    owned = heads | {name for name, hook in hooks.items() if isinstance(hook, Own)}
+    parameters = {id(p): p for name, hook in hooks.items() if name not in heads
+                  for p in hook.parameters()}  # fmt: skip
+    matrices = {id(p): p for hook in hooks.values() if not isinstance(hook, Own)
+                for p in hook.parameters() if p.ndim >= 2}  # fmt: skip
+    touched = [shape.sites[name] for name in {*hooks, *heads}]
+    return MethodFacts(
+        trainable=head_size + sum(p.numel() for p in parameters.values()),
+        lowest=max(0, min((site.block for site in touched), default=0)),
+        owned=owned,
+        hook_weights=sum(p.numel() for p in matrices.values()),
+        trains_embeddings=any(site.kind == "embedding" for site in touched),
+        alone=False,
+        problems=problems,
+    )

@@ -1,0 +1,204 @@
+"""The job of a fresh worker with nothing beside it: what one method setting costs.
+
+Loading, some steps of training after warm-up steps, evaluation and inference are timed apart. Peak
+memory is of training alone: what the run adds to a process that has the libraries loaded. Where
+the data is large, a sample of it is trained on, and what grows with the data is scaled by tokens.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tuneoff.runs import RunSpec
+from tuneoff.running.materials import loaded
+from tuneoff.running.peak_memory import Peak, PeakMeter, resident_bytes, settle
+from tuneoff.running.worker import Say
+
+if TYPE_CHECKING:
+    from tuneoff.training.features import Features
+    from tuneoff.training.loop import Cohort
+    from tuneoff.training.outcome import Limits, Material
+
+_WARM_UP_STEPS = 2
+_LEAST_STEPS, _MOST_STEPS = 6, 200
+_STEP_SECONDS = 1.0
+_SAMPLE_TOKENS = 200_000
+_EVALUATED_EXAMPLES = 256
+
+
+@dataclass(frozen=True)
+class ProfileOrder:
+    """One run's setting, trained alone for some steps."""
+
+    spec: RunSpec
+    limits: Limits
+    dequantized_gb: float | None = None
+
+
+def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - it is over soon
+    """The cost of training a run of this setting alone, as a dict with the keys of `cost` in
+    `results.jsonl` and some more; what was not measured is None."""
+    from tuneoff.training.loop import Cohort
+
+    spec = order.spec
+    cuda = spec.device == "cuda"
+    settle(cuda)
+    before = 0 if cuda else resident_bytes()
+    held = loaded(spec, order.dequantized_gb)
+    settle(cuda)
+    whole = held.material.features
+    material = replace(held.material, features={
+        name: _sample(one, _SAMPLE_TOKENS if name == "train" else None)
+        for name, one in whole.items()
+    })  # fmt: skip
+    meter = PeakMeter(spec.device)
+    meter.start()
+    cohort = Cohort([spec], material, order.limits)
+    cohort.begin()
+    prefix = _time_prefix(cohort, whole, material)
+    steps, tokens = _time_steps(cohort)
+    training = meter.read()
+    meter.start()
+    seconds_per_token = _time_evaluation(cohort, material)
+    inference_seconds, inference = _time_inference(cohort, material, meter)
+    member = cohort.members[0]
+    sites = held.material.backbone.sites.values()
+    return {
+        "trainable_parameters": member.parameters.count,
+        "total_parameters": held.material.backbone.total_parameters,
+        "load_seconds": held.load_seconds,
+        "step_seconds": statistics.median(steps),
+        "steps_measured": len(steps),
+        "tokens_per_second": tokens / sum(steps),
+        "prefix_seconds": prefix,
+        "train_seconds": statistics.median(steps) * member.steps + prefix,
+        "evaluation_seconds_per_token": seconds_per_token,
+        "evaluation_seconds": seconds_per_token * _evaluated_tokens(spec, whole, member),
+        "peak_memory_bytes": training.used - before,
+        "peak_reserved_bytes": training.reserved,
+        "peak_resident_bytes": None if cuda else training.used,
+        "process_bytes": None if cuda else before,
+        "weights_bytes": _weight_bytes(held.material.backbone.model),
+        "dequantized_bytes": sum(
+            site.dequantized.nbytes for site in sites if site.dequantized is not None
+        ),
+        "adapter_bytes": sum(t.nbytes for t in member.parameters.tensors().values()),
+        "inference_seconds_per_example": inference_seconds,
+        "inference_peak_memory_bytes": inference.used - before,
+        "measured": "solo",
+    }  # fmt: skip
+
+
+def _time_prefix(cohort: Cohort, whole: Any, material: Material) -> float:
+    """Seconds to run the frozen prefix over all splits once; 0 where nothing is cached."""
+    if cohort.passes.entry == 0:
+        return 0.0
+    started = time.perf_counter()
+    for split in material.features:
+        cohort.passes.cache(split)
+    spent = time.perf_counter() - started
+    sampled = sum(len(one.tokens) for one in material.features.values())
+    return spent * sum(len(one.tokens) for one in whole.values()) / sampled
+
+
+def _time_steps(cohort: Cohort) -> tuple[list[float], int]:
+    """Seconds of each step after the warm-up, and the real tokens that they trained on."""
+    member = cohort.members[0]
+    for _ in range(_WARM_UP_STEPS):
+        cohort.step()
+    before = member.tokens
+    seconds: list[float] = []
+    while not member.finished and (
+        len(seconds) < _LEAST_STEPS
+        or (sum(seconds) < _STEP_SECONDS and len(seconds) < _MOST_STEPS)
+    ):
+        started = time.perf_counter()
+        cohort.step()
+        _synchronize(cohort)
+        seconds.append(time.perf_counter() - started)
+    if not seconds:
+        raise RuntimeError(member.reason or "training ended before a step could be timed")
+    return seconds, member.tokens - before
+
+
+def _time_evaluation(cohort: Cohort, material: Material) -> float:
+    """Seconds per token of an evaluation while training, over a cached prefix where there is one."""
+    from tuneoff.training.evaluation import evaluate
+
+    split = "validation" if "validation" in material.features else "train"
+    part = replace(material, features={split: _head(material.features[split])})
+    cached = cohort.passes.cache(split)
+    source = material if cached is not None else part
+    cohort.passes.carry(cohort.members)
+    started = time.perf_counter()
+    evaluate(cohort.passes, source, split)
+    _synchronize(cohort)
+    return (time.perf_counter() - started) / len(source.features[split].tokens)
+
+
+def _time_inference(cohort: Cohort, material: Material, meter: PeakMeter) -> tuple[float, Peak]:
+    """Seconds per new example and peak memory, with nothing cached."""
+    from tuneoff.training.evaluation import evaluate
+
+    split = "test" if "test" in material.features else "train"
+    part = replace(material, features={split: _head(material.features[split])})
+    cohort.passes.entry = 0
+    meter.start()
+    started = time.perf_counter()
+    evaluate(cohort.passes, part, split)
+    _synchronize(cohort)
+    return (time.perf_counter() - started) / len(part.features[split]), meter.read()
+
+
+def _synchronize(cohort: Cohort) -> None:
+    if cohort.device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def _evaluated_tokens(spec: RunSpec, whole: Any, member: Any) -> float:
+    """Tokens of all evaluations of a run: on validation while training and at the end, and test."""
+    every = spec.training.evaluate_every
+    pace = member.per_epoch if every == "epoch" else every
+    count = -(-member.steps // pace) + 1
+    tokens = {name: len(one.tokens) for name, one in whole.items()}
+    return float(count * tokens.get("validation", 0) + tokens.get("test", 0))
+
+
+def _weight_bytes(model: Any) -> int:
+    """Bytes of the model's parameters and buffers as they are stored."""
+    seen = {p.data_ptr(): p.nbytes for p in [*model.parameters(), *model.buffers()]}
+    return sum(seen.values())
+
+
+def _head(features: Features) -> Features:
+    """Some examples of a split."""
+    if len(features) <= _EVALUATED_EXAMPLES:
+        return features
+    return _chosen(features, np.arange(_EVALUATED_EXAMPLES))
+
+
+def _sample(features: Features, tokens: int | None) -> Features:
+    """A random part of about so many tokens; all where that is enough."""
+    from tuneoff.data.batches import order
+
+    if tokens is None or len(features.tokens) <= tokens:
+        return features
+    count = max(1, round(len(features) * tokens / len(features.tokens)))
+    return _chosen(features, np.sort(order(len(features), 0, 0)[:count]))
+
+
+def _chosen(features: Features, rows: np.ndarray) -> Features:
+    lengths = features.lengths[rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.repeat(features.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    types = None if features.token_type is None else features.token_type[places]
+    targets = features.targets[places] if features.per_token else features.targets[rows]
+    return replace(features, tokens=features.tokens[places], offsets=offsets, targets=targets,
+                   token_type=types)  # fmt: skip
