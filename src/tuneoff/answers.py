@@ -2,8 +2,9 @@
 
 The rules, without a composite score:
 - best quality: the best mean; tied with it is whatever cannot be told from it.
-- best balance: of the best and those tied with it, the one that needs the least memory; where
-  memory differs by less than `SAME_COST`, the one that trains faster.
+- best balance: of the best and its equals, the one that needs the least memory; where memory
+  differs by less than `SAME_COST`, the one that trains faster. Equals are those tied with the best
+  whose own interval, uncorrected, holds zero too: what is probably worse is not recommended.
 - least memory, fastest, smallest to store: the lowest measured cost of all methods that learned
   something (a mean above always answering the most frequent class).
 A cost that was not measured never wins.
@@ -20,6 +21,8 @@ from tuneoff.statistics import Comparison
 
 SAME_COST = 0.05
 """Relative; memory and time of one same run repeat to a few per cent."""
+MOST_ROWS = 20
+"""How many times the test set may grow before more rows are no advice."""
 COSTS = {
     "least_memory": ("peak_memory_bytes", "peak memory of training", phrases.size_text),
     "fastest": ("train_seconds", "training time", phrases.duration_text),
@@ -58,14 +61,24 @@ class Judge:
         return [entry for entry in self.finished if self.tied(entry, self.best)]
 
     @property
+    def equals(self) -> list[Entry]:
+        """The leaders of which even an uncorrected comparison does not say that they are worse."""
+        return [entry for entry in self.leaders if entry is self.best or self._holds_zero(entry)]
+
+    def _holds_zero(self, entry: Entry) -> bool:
+        difference = self.comparison.difference(entry.label, self.best.label)
+        low, high = difference.interval(self.level)
+        return low <= 0 <= high
+
+    @property
     def balanced(self) -> Entry:
-        """The cheapest leader, by the rule at the top of this file."""
-        known = [entry for entry in self.leaders if "peak_memory_bytes" in entry.cost]
+        """The cheapest of the equals, by the rule at the top of this file."""
+        known = [entry for entry in self.equals if "peak_memory_bytes" in entry.cost]
         if known:
             least = min(entry.cost["peak_memory_bytes"] for entry in known)
             limit = least * (1 + SAME_COST)
             known = [entry for entry in known if entry.cost["peak_memory_bytes"] <= limit]
-        timed = [entry for entry in known or self.leaders if "train_seconds" in entry.cost]
+        timed = [entry for entry in known or self.equals if "train_seconds" in entry.cost]
         if timed:
             return min(timed, key=lambda entry: entry.cost["train_seconds"])
         return known[0] if known else self.best
@@ -92,9 +105,12 @@ class Judge:
         wanted = self.comparison.seeds_needed(entry.label, other.label, self.level)
         names = phrases.listed([entry.label, other.label])
         if wanted is None:
+            rows = self.comparison.rows_needed(entry.label, other.label, self.level)
+            if rows is None or rows > MOST_ROWS * self.comparison.scores.rows:
+                return f"no reasonable number of seeds or test rows would tell {names} apart"
             return (
-                f"more seeds alone would not tell {names} apart; only a larger test set could, "
-                "if they differ at all"
+                f"more seeds alone would not tell {names} apart; about {rows} test rows would "
+                f"(now {self.comparison.scores.rows}), if they differ as much as seen here"
             )
         more = {item.label: wanted[item.label] - len(item.runs) for item in (entry, other)}
         extra = max(more.values())
@@ -123,20 +139,27 @@ def headline(judge: Judge) -> str:
             f"({phrases.counted(len(best.runs), 'seed')}); there is nothing to compare it with."
         )
     seeds = phrases.counted(len(choice.runs), "seed")
-    others = [entry for entry in judge.leaders if entry is not choice]
+    others = [entry.label for entry in judge.equals if entry is not choice]
+    doubtful = [entry.label for entry in judge.leaders if entry not in judge.equals]
     if choice is not best:
         difference = comparison.difference(choice.label, best.label)
         span = phrases.span(difference.interval(judge.level), metric, judge.level)
         gap = phrases.against(difference.value, metric, name)
         first = (
             f"Use {choice.label}{_rate(choice)}: {gap} {_named(best)} ({span}, {seeds}), "
-            f"{_tie(judge, choice)}{_saving(choice, best)}."
+            f"a tie{_saving(choice, best)}."
         )
     elif others:
-        tie = phrases.listed([entry.label for entry in others[:3]]) + _more(len(others) - 3)
         first = (
             f"Use {choice.label}{_rate(choice)}: the best mean {name} ({seeds}), "
-            f"a tie with {tie}, and of these the cheapest (by memory, then time)."
+            f"a tie with {phrases.listed(others)}, and of these the cheapest (memory, then time)."
+        )
+    elif doubtful:
+        verb = "scores" if len(doubtful) == 1 else "score"
+        first = (
+            f"Use {choice.label}{_rate(choice)}: the best mean {name} ({seeds}); "
+            f"{phrases.listed(doubtful)} probably {verb} lower, a tie only by correction for "
+            f"{phrases.counted(comparison.pairs, 'comparison')}."
         )
     else:
         second = judge.finished[1]
@@ -150,21 +173,8 @@ def headline(judge: Judge) -> str:
     return " ".join(part for part in (first, _worse(judge), _unsure(judge)) if part)
 
 
-def _tie(judge: Judge, entry: Entry) -> str:
-    """A tie that one comparison alone would not have been is called so."""
-    low, high = judge.comparison.difference(entry.label, judge.best.label).interval(judge.level)
-    if low <= 0 <= high:
-        return "a tie"
-    pairs = len(judge.finished) * (len(judge.finished) - 1) // 2
-    return f"a tie, though only by correction for {pairs} comparisons"
-
-
 def _named(entry: Entry) -> str:
     return "full fine-tuning" if entry.label == "full" else entry.label
-
-
-def _more(count: int) -> str:
-    return f" and {count} others" if count > 1 else " and 1 other" if count == 1 else ""
 
 
 def _rate(entry: Entry) -> str:
@@ -253,12 +263,8 @@ def _balance(judge: Judge) -> dict[str, Any]:
         [text for use in ("least_memory", "fastest") if (text := _has(choice, use))]
     )
     if choice is best:
-        sentence = (
-            f"{choice.label}: the best mean, and the cheapest of those tied with it ({cost})."
-        )
-        if len(judge.leaders) == 1:
-            sentence = f"{choice.label}: nothing cheaper ties with it ({cost})."
-        reason = "least memory, then least time, of the best and those tied with it"
+        sentence = f"{choice.label}: the best mean, and no equal of it is cheaper ({cost})."
+        reason = "least memory, then least time, of the best and its equals"
         return _answer("best_balance", choice.label, sentence, reason,
                        _confidence(judge, "high"), _seeds_needed(judge))  # fmt: skip
     return _answer(
@@ -266,7 +272,7 @@ def _balance(judge: Judge) -> dict[str, Any]:
         choice.label,
         f"{choice.label}: tied with {best.label}{_saving(choice, best)} ({cost}).",
         f"{choice.label} is {judge.versus(choice, best)}",
-        _confidence(judge, "medium" if _tie(judge, choice) == "a tie" else "low"),
+        _confidence(judge, "medium"),
         judge.needs(choice, best),
     )
 
@@ -280,7 +286,7 @@ def _cheapest(judge: Judge, use: str) -> dict[str, Any]:
                        "a profile of each method, measured solo")  # fmt: skip
     first = known[0]
     quality = "it is also the best" if first is judge.best else judge.versus(first, judge.best)
-    tie = ", a tie" if first is not judge.best and judge.tied(first, judge.best) else ""
+    tie = ", a tie" if first is not judge.best and first in judge.leaders else ""
     unknown = [entry.label for entry in useful if key not in entry.cost]
     near = [
         entry.label for entry in known[1:] if entry.cost[key] <= first.cost[key] * (1 + SAME_COST)

@@ -303,6 +303,11 @@ class Comparison:
         corrected = holm([self.difference(*pair).p for pair in pairs])
         return {frozenset(pair): p for pair, p in zip(pairs, corrected, strict=True)}
 
+    @property
+    def pairs(self) -> int:
+        """How many comparisons the p-values are corrected for."""
+        return len(self._corrected)
+
     def corrected_p(self, method: str, other: str) -> float:
         """p-value of the difference, corrected for all pairs of methods."""
         return 1.0 if method == other else self._corrected[frozenset((method, other))]
@@ -346,6 +351,20 @@ class Comparison:
             if future.half_width(alpha) <= abs(seen.value):
                 return sizes
         return None
+
+    def rows_needed(self, method: str, other: str, level: float) -> int | None:
+        """Test rows in all that would tell two methods apart with the seeds that there are.
+
+        None when the seeds alone leave more doubt than the difference is large.
+        """
+        alpha = (1 - level) / max(len(self._corrected), 1)
+        seen = self.difference(method, other)
+        by_seeds = replace(seen, by_rows=0.0).half_width(alpha) ** 2
+        room = seen.value**2 - by_seeds
+        if room <= 0:
+            return None
+        by_rows = seen.half_width(alpha) ** 2 - by_seeds
+        return int(np.ceil(max(by_rows / room, 1.0) * self.scores.rows))
 
 
 def _by_seeds(parts: Sequence[tuple[Spread, int]], most_df: float) -> tuple[float, float]:

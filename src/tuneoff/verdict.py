@@ -98,7 +98,7 @@ def judge(contest: Contest, level: float) -> dict[str, Any]:
         "methods": rows + [_unfinished(entry) for entry in contest.entries if not entry.runs],
         "best": case.best.label,
         "tied_with_best": [entry.label for entry in case.leaders],
-        "comparisons": len(rows) * (len(rows) - 1) // 2,
+        "comparisons": contest.comparison.pairs,
         "answers": answers(case),
         "warnings": warnings(contest, case),
     }
