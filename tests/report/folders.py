@@ -67,7 +67,7 @@ def one_seed(path: Path) -> Path:
 
 def several_contests(path: Path) -> Path:
     """Two backbones x two tasks."""
-    make_folder(path, methods=["full", "lora", "bitfit"], backbones=2)
+    make_folder(path, methods=["full", "lora"], backbones=2)
     lines = (path / "results.jsonl").read_text().splitlines()
     for line in lines:
         record = json.loads(line)

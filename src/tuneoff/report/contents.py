@@ -35,6 +35,8 @@ class Failure(_Part):
 class Difference(_Part):
     """A paired difference of one method to another, in the unit of the metric."""
 
+    method: str | None = None
+    """The other method."""
     difference: float | None = None
     interval: Interval | None = None
     p: float | None = None
@@ -46,6 +48,8 @@ class MethodResult(_Part):
     """One method in one contest, over its seeds."""
 
     method: str
+    run_ids: list[str] | None = None
+    """The runs behind the numbers; None where an older verdict does not name them."""
     n: int = 0
     n_failed: int = 0
     failures: list[Failure] = []
@@ -116,6 +120,8 @@ class Run(_Part):
     code: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
+    counted: bool = Field(default=True, exclude=True)
+    """False when the verdict left it out: of other data, settings or code than now."""
 
     def score(self, split: str, metric: str) -> Any:
         """One metric of one split; None when the run has none."""
@@ -167,9 +173,19 @@ class Contest(_Part):
     def result(self, method: str | None) -> MethodResult | None:
         return next((result for result in self.methods if result.method == method), None)
 
+    @property
+    def full(self) -> MethodResult | None:
+        """Full fine-tuning, under whatever name the study has it."""
+        named = [r.versus_full.method for r in self.methods if r.versus_full]
+        return self.result(next((name for name in named if name), "full"))
+
     def runs_of(self, method: str, done: bool = True) -> list[Run]:
         """A method's runs by seed; only those that are done, or all."""
-        runs = [r for r in self.runs if r.method == method and (r.status == "done" or not done)]
+        runs = [
+            run
+            for run in self.runs
+            if run.counted and run.method == method and (run.status == "done" or not done)
+        ]
         return sorted(runs, key=lambda run: (run.seed is None, run.seed))
 
     @property
@@ -192,7 +208,8 @@ class Contents(_Part):
     def methods(self) -> list[str]:
         """Every method of the study, in the order in which it first appears."""
         named = [result.method for contest in self.contests for result in contest.methods]
-        return list(dict.fromkeys(named + [run.method for run in self.runs]))
+        probed = [probe.method for contest in self.contests for probe in contest.probes]
+        return list(dict.fromkeys(named + [run.method for run in self.runs] + probed))
 
 
 def read_contents(folder: Path) -> Contents:
@@ -243,14 +260,36 @@ def _contests(judged: list[dict[str, Any]], runs: list[Run], probes: list[Run]) 
                 "headline": "No verdict yet: these runs came after the verdict was made.",
             },
         )
+    contests = []
+    for key, form in forms.items():
+        contest = Contest.model_validate(form)
+        mine = [run for run in runs if (run.backbone, run.task) == key]
+        theirs = [probe for probe in probes if (probe.backbone, probe.task) == key]
+        update = {"runs": _labelled(contest, mine), "probes": theirs}
+        contests.append(contest.model_copy(update=update))
+    return contests
+
+
+def _labelled(contest: Contest, runs: list[Run]) -> list[Run]:
+    """Runs under the verdict's name of their method, which tells apart several settings of one.
+
+    A run that the verdict does not name is not counted; an older verdict names none.
+    """
+    labels = {
+        run_id: result.method
+        for result in contest.methods
+        for run_id in [*(result.run_ids or ()), *(failure.run_id for failure in result.failures)]
+    }
+    if all(result.run_ids is None for result in contest.methods):
+        return runs
     return [
-        Contest.model_validate(form).model_copy(
+        run.model_copy(
             update={
-                "runs": [run for run in runs if (run.backbone, run.task) == key],
-                "probes": [probe for probe in probes if (probe.backbone, probe.task) == key],
+                "method": labels.get(run.run_id, run.method),
+                "counted": run.run_id in labels,
             }
         )
-        for key, form in forms.items()
+        for run in runs
     ]
 
 

@@ -10,11 +10,8 @@ def definitions(contents: Contents) -> list[tuple[str, str]]:
     """Terms and their meaning, in the order of the report."""
     metrics = sorted({q.metric_name(contest.metric) for contest in contents.contests})
     levels = sorted({round(contest.confidence_level * 100) for contest in contents.contests})
-    floors = {
-        contest.noise_floor.definition
-        for contest in contents.contests
-        if contest.noise_floor and contest.noise_floor.definition
-    }
+    floors = {c.noise_floor.definition for c in contents.contests if c.noise_floor}
+    floor = "; ".join(sorted(filter(None, floors))) or "how far other seeds alone move a score"
     level = " or ".join(f"{level} %" for level in levels) or "95 %"
     return [
         (
@@ -27,7 +24,7 @@ def definitions(contents: Contents) -> list[tuple[str, str]]:
             f"The range that holds the true value with {level} confidence, if other seeds had been "
             "drawn and other test rows. It counts both: the spread over seeds and the test rows.",
         ),
-        ("Noise floor", " ".join(sorted(floors)) or "How far other seeds alone move a score."),
+        ("Noise floor", f"{floor[0].upper()}{floor[1:].rstrip('.')}."),
         (
             "vs best, vs full",
             "Difference to the best method and to full fine-tuning, paired by test row: both met "

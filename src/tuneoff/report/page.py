@@ -22,6 +22,7 @@ from tuneoff.report import quantities as q
 from tuneoff.report import summary
 from tuneoff.report.contents import Contents, Contest
 from tuneoff.report.definitions import definitions
+from tuneoff.report.plots.confusion import MOST_WRITTEN
 from tuneoff.report.plots.svg import Picture
 
 
@@ -118,6 +119,7 @@ def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[st
         "pictures": [p for p in drawn if p not in learning and p not in confusion],
         "learning_pictures": learning,
         "confusion_pictures": confusion,
+        "unwritten": any(len(run.classes or []) > MOST_WRITTEN for run in contest.runs),
         "unit": "points" if q.is_share(contest.metric) else q.metric_name(contest.metric),
     }
 

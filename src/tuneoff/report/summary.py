@@ -63,6 +63,7 @@ def _method_row(contest: Contest, result: MethodResult) -> MethodRow:
     metric, failed = contest.metric, max(result.n_failed, len(result.failures))
     is_best = result.method == contest.best
     tied = result.method in contest.tied_with_best and not is_best
+    is_full = result is contest.full
     best, full = result.versus_best, result.versus_full
     return MethodRow(
         method=result.method,
@@ -75,9 +76,9 @@ def _method_row(contest: Contest, result: MethodResult) -> MethodRow:
         else q.difference(metric, best.difference, unit=False),
         versus_best_details=[] if is_best else _details(metric, best),
         versus_full=""
-        if result.method == "full" or not full
+        if is_full or not full
         else q.difference(metric, full.difference, unit=False),
-        versus_full_details=[] if result.method == "full" else _details(metric, full),
+        versus_full_details=[] if is_full else _details(metric, full),
         costs=costs(contest, result),
         learning_rate=q.rate(result.learning_rate),
         others=tuple(_other_metrics(contest, result)),
@@ -106,7 +107,7 @@ def _other_metrics(contest: Contest, result: MethodResult) -> list[tuple[str, st
 
 def costs(contest: Contest, result: MethodResult) -> tuple[Cost, ...]:
     """The four costs of the table."""
-    full = contest.result("full")
+    full = contest.full
     compared = full if full is not None and full is not result else None
     return tuple(
         Cost(

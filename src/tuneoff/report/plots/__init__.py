@@ -35,9 +35,9 @@ def _plots(contents: Contents, contest: Contest) -> Iterator[Plot]:
     look = looks(contents.methods)
     candidates = [
         draw_quality(contest, look),
+        draw_parameters(contest, look),
         draw_trade(contest, look, "peak_memory_bytes"),
         draw_trade(contest, look, "train_seconds"),
-        draw_parameters(contest, look),
         draw_memory(contest, look),
         draw_training_time(contest, look),
         draw_curves(contest, look),

@@ -61,7 +61,8 @@ def _draw_bars(
     start = low / 4 if wide else 0.0
     axes.set_xscale("log" if wide else "linear")
     axes.set_xlim(start, high * (high / start) ** 0.28 if wide else high * 1.28)
-    full = next((cost for cost, method in costs if method == "full"), None)
+    full = contest.full.method if contest.full else None
+    reference = next((cost for cost, method in costs if method == full), None)
     for row, (cost, method) in enumerate(costs):
         look = looks[method]
         if wide:  # a bar's length means nothing on a log axis; a place does
@@ -69,8 +70,10 @@ def _draw_bars(
             (mark,) = axes.plot([cost], [row], look.marker, color=look.colour, ms=8)
         else:
             (mark,) = axes.barh([row], [cost], height=0.6, color=look.colour)
-        compared = q.ratio(cost, full) if method != "full" else ""
-        plot.tip(mark, f"{method}: {text(cost)}" + (f", {compared} than full" if compared else ""))
+        compared = q.ratio(cost, reference) if method != full else ""
+        plot.tip(
+            mark, f"{method}: {text(cost)}" + (f", {compared} than {full}" if compared else "")
+        )
         axes.annotate(
             text(cost), (cost, row), xytext=(7, 0), textcoords="offset points", va="center"
         )

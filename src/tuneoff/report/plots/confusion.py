@@ -8,7 +8,7 @@ from tuneoff.report.contents import Contest
 from tuneoff.report.plots.plot import Plot
 from tuneoff.report.plots.style import INK, PAPER, SERIES, new_figure, short
 
-_MOST_WRITTEN = 10
+MOST_WRITTEN = 10
 """Above so many classes the cells are too small for a figure."""
 _MOST_LISTED = 30
 """Above so many classes the names would overlap."""
@@ -34,16 +34,18 @@ def draw_confusion(contest: Contest, method: str) -> Plot | None:
         figure=figure,
         method=method,
     )
-    if len(classes) > _MOST_WRITTEN:
-        from matplotlib.colors import LinearSegmentedColormap
+    if len(classes) > MOST_WRITTEN:
+        from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
-        shades = LinearSegmentedColormap.from_list("shades", [PAPER, SERIES[0]])
+        # Through to what lies behind, which is dark on a dark page.
+        ends = [to_rgba(SERIES[0], 0.04), to_rgba(SERIES[0], 1.0)]
+        shades = LinearSegmentedColormap.from_list("shades", ends)
         axes.imshow(share_CC, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
     else:
         _draw_cells(plot, classes, counts_CC, share_CC, runs)
     ticks = range(len(classes)) if len(classes) <= _MOST_LISTED else []
     names = [short(classes[i], 12) for i in ticks]
-    small = {"fontsize": 8.5 if len(classes) <= _MOST_WRITTEN else 6}
+    small = {"fontsize": 8.5 if len(classes) <= MOST_WRITTEN else 6}
     turned = max(map(len, names), default=0) > 5 or len(classes) > 4
     axes.set_xticks(ticks, names, rotation=90 if turned else 0, **small)  # type: ignore[arg-type]
     axes.set_yticks(ticks, names, **small)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuneoff.report import quantities as q
 from tuneoff.report.contents import Contest, Run
 from tuneoff.report.plots.plot import Plot
-from tuneoff.report.plots.style import GRID, MUTED, Look, new_figure, short
+from tuneoff.report.plots.style import GRID, INK, MUTED, Look, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def draw_curves(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
         "seeds. Thin: single seeds. Grey: the other methods.",
     )
     means = {
-        (method, side): mean_line([_points(run, side, metric) for run in runs])
+        (method, side): _mean_of_runs(runs, side, metric)
         for method, runs in histories.items()
         for side in (0, 1)
     }
@@ -92,6 +92,12 @@ def mean_line(lines: list[Points]) -> Points:
     ]
 
 
+def _mean_of_runs(runs: list[Run], side: int, metric: str) -> Points:
+    """The mean of the runs that were finished; of all, when none was."""
+    done = [run for run in runs if run.status == "done"]
+    return mean_line([_points(run, side, metric) for run in done or runs])
+
+
 def _points(run: Run, side: int, metric: str) -> Points:
     """(step, train loss) or (step, validation score) of one run."""
     points = []
@@ -113,14 +119,14 @@ def _tip_line(plot: Plot, axes: Axes, method: str, line: Points, side: int, metr
     """Invisible marks along a line, for the pointer to find."""
     stride = max(1, -(-len(line) // _TIPS_PER_LINE))
     for step, value in [*line[::-1][::stride]]:
-        (mark,) = axes.plot([step], [value], "o", ms=9, alpha=0.0, mew=0, zorder=5)
+        (mark,) = axes.plot([step], [value], "o", color=INK, ms=9, alpha=0.0, mew=0)
         shown = f"{value:.1f} %" if side and q.is_share(metric) else f"{value:.3f}"
         what = f"validation {q.metric_name(metric)}" if side else "train loss"
         plot.tip(mark, f"{method}, step {step:.0f}: {what} {shown}")
 
 
 def _ending(method: str, runs: list[Run], metric: str) -> str:
-    loss, score = (mean_line([_points(run, side, metric) for run in runs]) for side in (0, 1))
+    loss, score = (_mean_of_runs(runs, side, metric) for side in (0, 1))
     parts = [f"loss {loss[-1][1]:.3f}"] if loss else []
     parts += [f"{q.metric_name(metric)} {score[-1][1]:.3g}"] if score else []
     return f"{method} {', '.join(parts) or 'unknown'}"

@@ -70,16 +70,18 @@ def draw_rates(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
     for axes in panels[len(curves) :]:
         axes.set_visible(False)
     everything = [value for curve in curves for value in curve.means.values()]
-    bottom = q.axis_value(metric, min(everything)) if everything else 0.0
+    worst = min if contest.higher_is_better else max
+    failed_place = q.axis_value(metric, worst(everything)) if everything else 0.0
     for axes, curve in zip(panels, curves, strict=False):
         look = looks[curve.method]
         means = curve.means
         values = [q.axis_value(metric, value) for value in means.values()]
         axes.plot(list(means), values, color=look.colour, marker=look.marker, ms=4.5)
         for rate, found in curve.scores.items():
-            height = q.axis_value(metric, means[rate]) if found else bottom
-            form = {"mew": 0, "alpha": 0.0} if found else {"color": look.colour, "mew": 2}
-            (mark,) = axes.plot([rate], [height], "o" if found else "x", ms=9, **form)
+            height = q.axis_value(metric, means[rate]) if found else failed_place
+            form = {"mew": 0, "alpha": 0.0} if found else {"mew": 2}
+            shape = "o" if found else "x"
+            (mark,) = axes.plot([rate], [height], shape, color=look.colour, ms=9, **form)
             text = q.score(metric, means[rate]) if found else "failed"
             plot.tip(mark, f"{curve.method}, learning rate {q.rate(rate)}: {text}")
         if curve.chosen in means:

@@ -42,8 +42,9 @@ def render(plot: Plot) -> Picture:
     with warnings.catch_warnings():
         # A letter that the font lacks is a box in the PNG; the SVG holds the letter itself.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        plot.figure.draw_without_rendering()
-        plot.figure.set_layout_engine("none")  # laid out once, for both files
+        if engine := plot.figure.get_layout_engine():
+            engine.execute(plot.figure)
+            plot.figure.set_layout_engine("none")  # laid out once, for both files
         png = _saved(plot, "png")
         svg = _saved(plot, "svg")
     return Picture(
