@@ -63,7 +63,7 @@ def probed_rates(default: float, grid: tuple[float, ...], count: int) -> list[fl
         step = (len(rates) - 1) / (count - 1)
         return [rates[round(index * step)] for index in range(count)]
     if len(rates) == 1:
-        rates = [rates[0] / 3, rates[0], rates[0] * 3]
+        rates = [rates[0] / 3, rates[0], rates[0] * 3][:count]
     while len(rates) < count:
         gap = max(range(len(rates) - 1), key=lambda index: rates[index + 1] / rates[index])
         rates.insert(gap + 1, math.sqrt(rates[gap] * rates[gap + 1]))

@@ -55,10 +55,8 @@ def _put(data: Any, place: Place, value: Any) -> None:
         if isinstance(step, int):
             if not isinstance(current, list) or step >= len(current):
                 raise StudyError([Problem(here, "is not in the study, so it cannot be changed")])
-            word = current[step]
-            if not last and isinstance(word, str):
-                below = place[depth + 1]
-                current[step] = {word: {}} if below == word else opened(str(place[0]), word)
+            if not last:
+                current[step] = _roomy(str(place[0]), current[step], place[depth + 1])
         elif not isinstance(current, dict):
             raise StudyError([Problem(here, "is below a value that has no settings")])
         elif not last and current.get(step) is None:
@@ -67,6 +65,16 @@ def _put(data: Any, place: Place, value: Any) -> None:
             current[step] = value
         else:
             current = current[step]
+
+
+def _roomy(key: str, entry: Any, below: str | int) -> Any:
+    """A list's entry in a form that has room for a setting: `lora`, `{lora: {rank: 4}}`."""
+    if isinstance(entry, str):
+        return {entry: {}} if below == entry else opened(key, entry)
+    if isinstance(entry, dict) and len(entry) == 1 and below not in entry:
+        ((word, settings),) = entry.items()
+        return opened(key, word) | (settings or {})
+    return entry
 
 
 def _copied(value: Any) -> Any:

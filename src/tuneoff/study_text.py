@@ -22,6 +22,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _CORE = {
+    "merge": r"<<",
     "null": r"~|null|Null|NULL|",
     "bool": r"true|True|TRUE|false|False|FALSE",
     "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
@@ -75,7 +76,7 @@ def read(text: str, source: str) -> Text:
         node = loader.get_single_node()
         found = Text(data={})
         if node is not None:
-            _note(node, (), found)
+            _note(node, (), (), found)
             data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -108,12 +109,15 @@ def value(text: str) -> Any:
         loader.dispose()
 
 
-def _note(node: yaml.Node, place: Place, found: Text) -> None:
+def _note(node: yaml.Node, above: tuple[yaml.Node, ...], place: Place, found: Text) -> None:
     """Remember lines; report a key that stands twice, of which YAML would drop one silently."""
+    if any(node is one for one in above):
+        raise yaml.MarkedYAMLError(problem="a value contains itself", problem_mark=node.start_mark)
+    above = (*above, node)
     found.lines.setdefault(place, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _note(item, (*place, index), found)
+            _note(item, above, (*place, index), found)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*place, str(key.value))
@@ -124,4 +128,4 @@ def _note(node: yaml.Node, place: Place, found: Text) -> None:
                     Problem(dotted(inner), f"is given twice, on lines {before} and {line}")
                 )
             found.lines[inner] = line
-            _note(value, inner, found)
+            _note(value, above, inner, found)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from json import loads as json_of
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,10 +14,12 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of a
 
 
 def report(folder: Folder, json: Json = False) -> None:
-    """Write the report of a study again, and print its verdict."""
+    """Judge a study's results again, write its report, and print the verdict."""
     from tuneoff.report import write_report
     from tuneoff.report.terminal import print_verdict
+    from tuneoff.verdict import make_verdict
 
+    make_verdict(folder, *_asked_for(folder))
     written = write_report(folder)
     if json:
         print_json([str(path) for path in written])
@@ -24,6 +27,28 @@ def report(folder: Folder, json: Json = False) -> None:
     print_verdict(folder, results())
     for path in written:
         messages().print(f"wrote {path}", soft_wrap=True)
+
+
+def _asked_for(folder: Path) -> tuple[float, list[str] | None]:
+    """The study's confidence level, and its runs where the plan has settled on them."""
+    from tuneoff import study_text
+    from tuneoff.errors import LedgerError
+    from tuneoff.study import Comparison
+
+    if not (folder / "results.jsonl").is_file():
+        raise LedgerError(
+            f"{folder} holds no results (no results.jsonl); name the folder that "
+            "`tuneoff run --out` was given"
+        )
+    comparison: Any = {}
+    if (study := folder / "study.yaml").is_file():
+        comparison = study_text.read(study.read_text("utf-8"), str(study)).data.get("comparison")
+    plan: Any = {}
+    if (file := folder / "plan.json").is_file():
+        plan = json_of(file.read_text("utf-8"))
+    runs = [run["run_id"] for run in plan.get("runs", ()) if run["kind"] == "run"]
+    level = (comparison or {}).get("confidence", Comparison().confidence)
+    return level, runs if plan.get("final") else None
 
 
 def predict(

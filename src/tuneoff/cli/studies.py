@@ -54,6 +54,12 @@ def run(
     workers: Workers = None,
     device: Device = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan, but train nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Try what is predicted not to fit in memory.")
+    ] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Run again what failed or ran out of memory.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run a study to its verdict, report and winner. Run it again to go on after a stop.
@@ -67,14 +73,7 @@ def run(
     folder = out or Path("runs") / loaded.name
     from tuneoff.running.study_run import run_study
 
-    try:
-        run_study(loaded, folder)
-    except KeyboardInterrupt:
-        messages().print(
-            "\nStopped. Finished runs are kept; the same command goes on where it stopped.",
-            soft_wrap=True,
-        )
-        raise typer.Exit(130) from None
+    run_study(loaded, folder, force=force, retry=retry)
     if json:
         typer.echo((folder / "verdict.json").read_text(encoding="utf-8"))
         return
@@ -104,7 +103,7 @@ def _show_plan(study: Study, json: bool) -> None:
     if json:
         print_json(made.to_json())
     else:
-        made.render(results())
+        made.render(results(markup=True))
 
 
 def _load(
@@ -117,9 +116,8 @@ def _load(
 ) -> Study:
     """The study with the command line's changes in it.
 
-    Raises StudyError with every fault, those of the backbones that it needs included.
+    Raises StudyError with every fault.
     """
-    from tuneoff.fit import check_fit
     from tuneoff.study import load_study
     from tuneoff.study_changes import keep_methods, parse_changes
 
@@ -133,5 +131,4 @@ def _load(
         changes["device"] = device
     study = load_study(source, changes)
     study = keep_methods(study, only) if only else study
-    check_fit(study, source)
     return study

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def results() -> Console:
-    """For what was asked for; 80 columns wide where there is no terminal."""
+def results(markup: bool = False) -> Console:
+    """For what was asked for; 80 columns wide where there is no terminal.
+
+    markup: for text that is wholly ours; a person's own may hold brackets.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 80)
+    return Console(highlight=False, markup=markup, width=None if sys.stdout.isatty() else 80)
 
 
 def messages() -> Console:
@@ -31,8 +34,3 @@ def messages() -> Console:
 def print_json(data: Any) -> None:
     """Plain JSON on stdout, never wrapped."""
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
-
-
-def interactive() -> bool:
-    """Whether a person watches stderr."""
-    return sys.stderr.isatty()
