@@ -37,8 +37,7 @@ def theirs(bone: Backbone, method: Method, hooks: dict[str, Hook]) -> Any:
     config.inference_mode = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = peft.get_peft_model(
-            copy.deepcopy(bone.model), config, autocast_adapter_dtype=False)
+        model = peft.get_peft_model(copy.deepcopy(bone.model), config, autocast_adapter_dtype=False)
     state = adapter_state(method, hooks, tiny.heads(bone))
     assert set(state) == set(peft.get_peft_model_state_dict(model))
     peft.set_peft_model_state_dict(model, state)
@@ -56,14 +55,19 @@ def their_gradients(model: Any, method: Method, hooks: dict[str, Hook]) -> dict[
             first, _, rest = suffix.partition(".")
             name = f"base_model.model.{site}.{first}.default" + (f".{rest}" if rest else "")
             value = named.get(name, named.get(name + ".weight"))
-            assert value is not None and value.grad is not None, name
+            assert value is not None, name
+            assert value.grad is not None, name
             gradients[f"{site}.{ours}"] = value.grad
     return gradients
 
 
 def our_gradients(hooks: dict[str, Hook]) -> dict[str, Tensor]:
-    return {f"{site}.{name}": parameter.grad for site, hook in hooks.items()
-            for name, parameter in hook.named_parameters() if parameter.grad is not None}
+    return {
+        f"{site}.{name}": parameter.grad
+        for site, hook in hooks.items()
+        for name, parameter in hook.named_parameters()
+        if parameter.grad is not None
+    }
 
 
 def largest(ours: dict[str, Tensor], others: dict[str, Tensor]) -> float:
@@ -113,8 +117,9 @@ def test_another_setting_gives_other_logits(change: dict[str, Any]) -> None:
 def test_pefts_own_ia3_targets() -> None:
     """BERT as PEFT maps it: the attention's output projection is scaled on its input as well."""
     bone, inputs = tiny.backbone("bert"), tiny.batch()
-    method = IA3(target_modules=("key", "value", "output.dense"),
-                 feedforward_modules=("output.dense",))
+    method = IA3(
+        target_modules=("key", "value", "output.dense"), feedforward_modules=("output.dense",)
+    )
     hooks = tiny.built(method, bone, noise=0.2)
     config = peft.IA3Config(task_type="SEQ_CLS")
     model = peft.get_peft_model(copy.deepcopy(bone.model), config, autocast_adapter_dtype=False)
@@ -139,8 +144,9 @@ def test_same_start_as_peft() -> None:
     again = tiny.built(LoRA(rank=16), bone)
     assert all(torch.equal(again[n].get_parameter("A"), hooks[n].get_parameter("A")) for n in hooks)
     other = tiny.built(LoRA(rank=16), bone, seed=1)
-    assert not torch.equal(next(iter(other.values())).get_parameter("A"),
-                           next(iter(hooks.values())).get_parameter("A"))
+    assert not torch.equal(
+        next(iter(other.values())).get_parameter("A"), next(iter(hooks.values())).get_parameter("A")
+    )
 
 
 def test_dropout_is_the_streams() -> None:

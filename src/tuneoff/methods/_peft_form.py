@@ -16,10 +16,12 @@ TASK_TYPES = {"sequence_classification": "SEQ_CLS", "causal_lm": "CAUSAL_LM"}
 
 
 def common(backbone: Backbone) -> dict[str, Any]:
-    """Task type, the backbone's name, and the heads that are saved with the adapter."""
+    """Task type, where the backbone is, and the heads that are saved with the adapter."""
+    from tuneoff.backbones.backbone import resolve
+
     return {
         "task_type": TASK_TYPES[backbone.head],
-        "base_model_name_or_path": backbone.options.model,
+        "base_model_name_or_path": resolve(backbone.options.model),
         "modules_to_save": head_modules(backbone) or None,
         "inference_mode": True,
     }

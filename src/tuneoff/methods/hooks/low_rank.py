@@ -70,7 +70,7 @@ class LowRank(Hook):
             return site.member_by_member(x, bounds)
         length = x.shape[1:-1].numel()
         rows = [(start * length, end * length) for start, end in bounds]
-        flat = x.reshape(-1, x.shape[-1]).to(dtype)
+        flat = (x if x.ndim == 2 else x.reshape(-1, x.shape[-1])).to(dtype)
         factors = [f.to(dtype) for hook in hooks for f in (hook.A, hook.B)]
         scalings = [hook.scaling for hook in hooks]
         form = _form(site, flat, rows)
@@ -78,7 +78,7 @@ class LowRank(Hook):
             y: Tensor = LowRankSite.apply(  # type: ignore[no-untyped-call]
                 flat, site, rows, scalings, form, *factors
             )
-        return y.view(*x.shape[:-1], -1)
+        return y if x.ndim == 2 else y.view(*x.shape[:-1], -1)
 
 
 def _compute_dtype(site: Site, x: Tensor, hooks: Sequence[LowRank]) -> torch.dtype | None:
