@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tuneoff.metrics.accuracy import Accuracy
-from tuneoff.statistics import Comparison, score_runs
+from tuneoff.resampling import score_runs
+from tuneoff.statistics import Comparison
 
 HARD, SUITS, CHANCE = np.sqrt([0.7, 0.1, 0.2])
 NORMAL = NormalDist()

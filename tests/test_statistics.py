@@ -17,15 +17,8 @@ from tuneoff.metrics.confusion_matrix import ConfusionMatrix
 from tuneoff.metrics.loss import Loss
 from tuneoff.metrics.macro_f1 import MacroF1
 from tuneoff.metrics.perplexity import Perplexity
-from tuneoff.statistics import (
-    Comparison,
-    Estimate,
-    RunScores,
-    _resampled_counts,
-    _weights,
-    holm,
-    score_runs,
-)
+from tuneoff.resampling import RunScores, _resampled_counts, _weights, score_runs
+from tuneoff.statistics import Comparison, Estimate, holm
 
 CLASSES = ["a", "b", "c"]
 

@@ -17,7 +17,8 @@ from tuneoff import registry
 from tuneoff.errors import LedgerError
 from tuneoff.ledger import Ledger, Record
 from tuneoff.metrics import Metric
-from tuneoff.statistics import Comparison, score_runs
+from tuneoff.resampling import score_runs
+from tuneoff.statistics import Comparison
 
 SIZES = ("trainable_parameters", "total_parameters", "adapter_bytes")
 """Costs that do not depend on what else ran beside."""

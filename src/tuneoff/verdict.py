@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from tuneoff import phrases
-from tuneoff.answers import Judge, answers, headline
+from tuneoff.answers import answers, headline
 from tuneoff.contests import Contest, Entry, read_contests
+from tuneoff.judge import Judge
 from tuneoff.ledger import Ledger
 from tuneoff.statistics import Estimate
 from tuneoff.verdict_warnings import warnings

@@ -7,8 +7,8 @@ from collections import Counter
 from typing import Any
 
 from tuneoff import phrases
-from tuneoff.answers import Judge
 from tuneoff.contests import Contest, Entry
+from tuneoff.judge import Judge
 
 FEW_SEEDS = 3
 FEW_ROWS = 200
