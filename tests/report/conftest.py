@@ -11,7 +11,6 @@ import pytest
 from tests.report import folders
 from tuneoff.report import write_report
 
-
 Reported = Callable[[str], Path]
 
 
