@@ -110,7 +110,7 @@ def test_delimiters_headers_and_plain_quotes(tmp_path):
         ("text,text\na,1\n", ["line 1", "two columns", "'text'"]),
         ('text,label\n"a"b,1\n', ["line 2", "quotes"]),
         ('text,label\na,1\n"b,1\nc,1\n', ["lines 3 to 4", "quotes"]),
-        ("text,label\na,1\nb,c,1\n", ["line 3", "3 fields", "has 2 (text, label)", "on_bad_rows: drop"]),
+        ("text,label\na,1\nb,c,1\n", ["line 3", "3 fields", "(text, label)", "on_bad_rows: drop"]),
         ("text,label\na\n\nb,1\n", ["line 2", "1 field ", "missing"]),
         ('text,label\n"a\nb",1\nc,d,e\n', ["line 4", "3 fields"]),
         (b"text,label\nfine,1\ncaf\xe9,1\n", ["line 3", "0xe9", "utf-8", "encoding: cp1252"]),

@@ -93,9 +93,11 @@ def split_rows(
     texts = task.text_columns(loaded["train"].column_names)
     drop = dataset.on_bad_rows == "drop"
     scanned = {name: scan_rows(rows, texts, task.label, drop=drop) for name, rows in loaded.items()}
+    whole = scanned["train"]
+    facts = dict(task.describe(whole.rows))
+    _check_labels(scanned)
     missing = [name for name in SPLITS[1:] if name not in scanned]
     if missing:
-        whole = scanned["train"]
         drawn = made_splits(whole.scan, split, missing)
         scanned |= {name: whole.select(rows) for name, rows in drawn.items()}
     scanned = {
@@ -110,9 +112,6 @@ def split_rows(
         if not len(kept):
             raise DataError(f"{dataset.title}: every row of train stands in validation or test too")
         scanned["train"] = scanned["train"].select(kept)
-    facts = dict(task.describe(scanned["train"].rows))
-    if "classes" in facts:
-        _check_labels(scanned, facts["classes"])
     report = {
         "source": dataset.title,
         "synthetic": dataset.synthetic,
@@ -167,18 +166,19 @@ def _features(
     return token_store.read(cached("tokens", key, write), key)
 
 
-def _check_labels(scanned: Mapping[str, Scanned], classes: list[str]) -> None:
+def _check_labels(scanned: Mapping[str, Scanned]) -> None:
     """Raises DataError for labels that train does not have: nothing could learn them."""
-    for name in SPLITS[1:]:
+    known = scanned["train"].scan.counts()
+    for name in scanned:
         scan = scanned[name].scan
-        unknown = {label: n for label, n in scan.counts().items() if label not in classes}
-        if unknown:
-            assert scan.codes is not None
-            label, count = next(iter(unknown.items()))
-            row = int(np.flatnonzero(scan.codes == scan.names.index(label))[0])
-            others = f" (and {len(unknown) - 1} other labels)" if len(unknown) > 1 else ""
-            raise DataError(
-                f"{scanned[name].rows.where(row)}: the label {label!r} stands {count} times in "
-                f"{name} and never in train{others}. Train has {', '.join(classes)}. Move some of "
-                "its rows to train, or leave them out"
-            )
+        unknown = {label: count for label, count in scan.counts().items() if label not in known}
+        if not unknown or scan.codes is None:
+            continue
+        label, count = next(iter(unknown.items()))
+        row = int(np.flatnonzero(scan.codes == scan.names.index(label))[0])
+        others = f" (and {len(unknown) - 1} other labels)" if len(unknown) > 1 else ""
+        raise DataError(
+            f"{scanned[name].rows.where(row)}: the label {label!r} stands {count} times in {name} "
+            f"and never in train{others}. Train has {', '.join(known)}. Move some of its rows to "
+            "train, or leave them out"
+        )
