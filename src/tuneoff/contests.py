@@ -252,7 +252,9 @@ def _add_cost(entry: Entry, profiles: Iterable[Record]) -> None:
     matching = [
         profile["cost"]
         for profile in profiles
-        if entry.runs and _key(profile, False) == _key(entry.runs[0], False)
+        if profile.get("cost")  # a profile that failed has none
+        and entry.runs
+        and _key(profile, False) == _key(entry.runs[0], False)
     ]
     measured: dict[str, list[float]] = {}
     for run in entry.runs:
