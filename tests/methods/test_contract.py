@@ -176,3 +176,30 @@ def test_settings_load_without_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_guide_s_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The method that docs/methods.md adds works when dropped into a plug-in folder."""
+    text = (Path(__file__).parents[2] / "docs/methods.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods/gates.py").write_text(code)
+    monkeypatch.setenv("TUNEOFF_PLUGINS", str(tmp_path))
+    assert "gates" in registry.names("methods")
+    made: Method = registry.get("methods", "gates")()
+    bone, inputs = tiny.backbone("bert"), tiny.batch()
+    start = tiny.built(made, bone)
+    assert (
+        float(
+            (tiny.logits(bone, [start], inputs) - tiny.logits(bone, [{}], inputs))
+            .detach()
+            .abs()
+            .max()
+        )
+        < 1e-12
+    )
+    hooks = tiny.built(made, bone, noise=0.2)
+    both = tiny.logits(bone, [hooks, tiny.built(method("lora"), bone)], inputs)
+    part = {key: value[:2] for key, value in inputs.items()}
+    assert float((both[:2] - tiny.logits(bone, [hooks], part)).detach().abs().max()) < 1e-12
+    assert float((both - tiny.logits(bone, [{}], inputs)).detach()[:2].abs().max()) > 1e-6

@@ -101,9 +101,9 @@ def _form(site: Site, x: Tensor, rows: Rows) -> Form:
     """The fastest way to the same numbers.
 
     Updating the weight (W + scaling B A, formed anew in each direction) saves two thin products
-    with x's rows, and pays where these outweigh the weight; measured on one CPU thread, fp32:
-    48 -> 30 % over the frozen product at 800 rows, 256 -> 256; 21 -> 16 % at 1600 rows, 768 -> 768;
-    but 19 -> 24 % at 400 rows, 768 -> 768. Not in 16 bits, where small updates would round away.
+    with x's rows, and pays where these outweigh the weight; measured on one CPU thread in float32,
+    over the frozen product: 55 -> 37 % at 800 rows, 256 -> 256; 16 -> 11 % at 1600 rows,
+    768 -> 768; but 11 -> 20 % at 800 rows there. Not in 16 bits, where small updates round away.
     """
     counts = {end - start for start, end in rows}
     if x.is_cuda:
@@ -133,7 +133,7 @@ class LowRankSite(torch.autograd.Function):
         form: Form,
         *factors: Tensor,
     ) -> Tensor:
-        weight, bias = site.weight().to(x.dtype), site.bias
+        weight, bias = site.weight_in(x.dtype), site.bias
         bias = None if bias is None else bias.to(x.dtype)
         downs, ups = factors[::2], factors[1::2]
         middles: list[Tensor] = []
@@ -161,7 +161,7 @@ class LowRankSite(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, *saved = ctx.saved_tensors
         factors, middles = saved[: 2 * len(ctx.rows)], saved[2 * len(ctx.rows) :]
-        weight = ctx.site.weight().to(dy.dtype) if ctx.needs_input_grad[0] else None
+        weight = ctx.site.weight_in(dy.dtype) if ctx.needs_input_grad[0] else None
         each = _stacked_gradients if ctx.form == "stacked" else _gradients
         dx, grads = each(dy, x, weight, factors, middles, ctx.rows, ctx.scalings)
         return (dx, None, None, None, None, *grads)
