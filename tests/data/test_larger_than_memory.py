@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc"),
 ]
-MEGABYTES = 200
+MEGABYTES = 100
 
 MEASURED = """
 import sys, threading, time

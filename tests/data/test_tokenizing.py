@@ -3,6 +3,7 @@
 import pytest
 
 from tests.data.tokenizers import ALL, real_rows, tokenizer
+from tuneoff.data import tokenizing
 from tuneoff.data.tokenizing import check_length, tokenize
 from tuneoff.errors import DataError
 
@@ -63,6 +64,13 @@ def test_equal_on_real_texts(name, dataset, columns):
     rows = real_rows(dataset, "test", 150)
     texts, *pairs = [[row[column] for row in rows] for column in columns]
     check(tokenizer(name), texts, pairs[0] if pairs else None, 64)
+
+
+def test_pieces_of_a_large_batch_stand_in_order(monkeypatch):
+    whole = tokenize(tokenizer("encoder"), TEXTS, PAIRS, max_length=16)
+    monkeypatch.setattr(tokenizing, "_CHARACTERS", 40)
+    assert tokenize(tokenizer("encoder"), TEXTS, PAIRS, max_length=16) == whole
+    assert tokenize(tokenizer("encoder"), [], max_length=16).ids == []
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

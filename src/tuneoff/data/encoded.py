@@ -6,7 +6,7 @@ prepared.features["train"], prepared.facts["classes"], prepared.report["leaks"]
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -60,7 +60,7 @@ def prepare(
     dataset: Dataset,
     tokenizer: Any,
     *,
-    columns: Mapping[str, str | list[str]] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
     split: Split | None = None,
     limit: Limit | None = None,
 ) -> Prepared:
@@ -78,7 +78,7 @@ def split_rows(
     task: Task,
     dataset: Dataset,
     *,
-    columns: Mapping[str, str | list[str]] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
     split: Split | None = None,
     limit: Limit | None = None,
 ) -> Splits:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tuneoff.errors import DataError
 
+_CHARACTERS = 1 << 20
 _NO_LIMIT = 1 << 30  # tokenizers without a length of their own say about 10**30
 
 
@@ -68,13 +69,26 @@ def _tokenize_fast(
     if backend.encode_special_tokens != tokenizer.split_special_tokens:
         backend.encode_special_tokens = tokenizer.split_special_tokens
     rows = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-    encodings = backend.encode_batch_fast(rows, add_special_tokens=True)
-    has_types = "token_type_ids" in tokenizer.model_input_names
-    return Tokenized(
-        [one.ids for one in encodings],
-        [one.type_ids for one in encodings] if has_types else None,
-        sum(bool(one.overflowing) for one in encodings),
-    )
+    made = Tokenized([], [] if "token_type_ids" in tokenizer.model_input_names else None, 0)
+    for some in _chunks(rows):
+        encodings = backend.encode_batch_fast(some, add_special_tokens=True)
+        made.ids.extend(one.ids for one in encodings)
+        if made.types is not None:
+            made.types.extend(one.type_ids for one in encodings)
+        truncated = made.truncated + sum(bool(one.overflowing) for one in encodings)
+        made = made._replace(truncated=truncated)
+    return made
+
+
+def _chunks(rows: list[Any]) -> Iterator[list[Any]]:
+    """Rows of about a million characters: an encoding takes some hundred bytes per token, of the
+    part that is cut off too."""
+    start = characters = 0
+    for end, row in enumerate(rows, start=1):
+        characters += len(row) if isinstance(row, str) else sum(map(len, row))
+        if characters > _CHARACTERS or end == len(rows):
+            yield rows[start:end]
+            start, characters = end, 0
 
 
 def _tokenize_slow(

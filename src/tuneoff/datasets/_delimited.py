@@ -18,7 +18,7 @@ from tuneoff.datasets._text_files import open_text
 from tuneoff.datasets.arrow_rows import BATCH_ROWS, LINE
 from tuneoff.errors import DataError
 
-_BATCH_CHARACTERS = 1 << 24
+_BATCH_CHARACTERS = 1 << 22
 _LONGEST_FIELD = 1 << 28
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from tuneoff.datasets._faults import Faults
 from tuneoff.datasets.arrow_rows import BATCH_ROWS, LINE
 
-_BATCH_CHARACTERS = 1 << 24
+_BATCH_CHARACTERS = 1 << 22
 
 
 class Record(NamedTuple):
