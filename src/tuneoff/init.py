@@ -148,7 +148,9 @@ def _guess_label(file: Path, columns: dict[str, list[Any]], texts: set[str]) -> 
     distinct = {
         name: len({str(value) for value in values if value is not None})
         for name, values in columns.items()
-        if name not in texts and all(isinstance(v, str | int | bool | None) for v in values)
+        if name not in texts
+        and _bare(name) not in _TEXTS
+        and all(isinstance(v, str | int | bool | None) for v in values)
     }
     rows = max(map(len, columns.values()), default=0)
     fit = {

@@ -196,7 +196,7 @@ def _fold_part(
     for name in outer:
         form.moved[(*place, name)] = (*settings_at, name)
     form.moved[(*place, key)] = (*here, key) if settings_at == here else settings_at
-    return {"name": part, **folded}
+    return {"name": label(part) if isinstance(part, str) else part, **folded}
 
 
 def _fields(kind: Kind, part: Any) -> set[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneoff.cli.terminal import Json, messages, print_json, results
+from tuneoff.cli.terminal import Json, print_json, results
 
 if TYPE_CHECKING:
     from tuneoff.study import Study
@@ -80,7 +80,6 @@ def run(
     from tuneoff.report.terminal import print_verdict
 
     print_verdict(folder, results())
-    messages().print(f"Report: {folder / 'report.html'}", soft_wrap=True)
 
 
 def plan(
@@ -130,5 +129,4 @@ def _load(
     if device is not None:
         changes["device"] = device
     study = load_study(source, changes)
-    study = keep_methods(study, only) if only else study
-    return study
+    return keep_methods(study, only) if only else study
