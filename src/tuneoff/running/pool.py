@@ -28,6 +28,8 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _SERVER_ENVIRONMENT = {
     **dict.fromkeys(_ONE_THREAD, "1"),
     "TOKENIZERS_PARALLELISM": "false",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # its own one has a thread, and threads do not fork
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # the other check starts CUDA, which cannot fork
 }
 
 
@@ -149,7 +151,8 @@ class Pool:
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         )
         if hasattr(context, "set_forkserver_preload"):
-            context.set_forkserver_preload(["tuneoff.running.warm"])
+            quantized = ["tuneoff.running.warm_quantized"] if self._setup.quantized else []
+            context.set_forkserver_preload(["tuneoff.running.warm", *quantized])
         ours, theirs = context.Pipe()
         process = context.Process(target=main, args=(theirs, self._setup), daemon=True)
         with _without_main_module(), _environment(_SERVER_ENVIRONMENT):

@@ -92,6 +92,10 @@ class StudyRun:
         self.folder = ledger.folder
         self.started = time.monotonic()
         self.plan: Plan | None = None
+        quantized = any(backbone.quantization != "none" for backbone in study.backbones) or any(
+            method.settings.quantization for method in study.methods
+        )
+        self.setup = Setup(self.folder.absolute(), quantized=quantized)
 
     def run(self) -> None:
         """All of it."""
@@ -99,7 +103,7 @@ class StudyRun:
                                                  allow_unicode=True))
         earlier = self._earlier_plan()
         size = self.study.budget.workers or cores()
-        with Pool(size, Setup(self.folder.absolute())) as pool:
+        with Pool(size, self.setup) as pool:
             self.progress.phase("planning")
             self.plan = self._make_plan(pool, earlier, None)
             pool.size = self.plan.workers
@@ -316,7 +320,7 @@ class StudyRun:
         make_verdict(self.folder, self.study.comparison.confidence, wanted)
         if any(record["status"] == "done" for record in _of(self.ledger, wanted)):
             self.progress.phase("winner")
-            with Pool(1, Setup(self.folder.absolute())) as pool:
+            with Pool(1, self.setup) as pool:
                 order = job("tuneoff.running.plan_job:export", self.folder,
                             parts=parts_of_study(self.study))
                 try:

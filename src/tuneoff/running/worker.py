@@ -37,6 +37,8 @@ class Setup:
     folder: Path
     """The study's folder; a worker holds a shared lock there while it lives."""
     threads: int = 1
+    quantized: bool = False
+    """Whether the fork server should have bitsandbytes loaded."""
     working_folder: str = field(default_factory=os.getcwd)
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
