@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.fixtures_ledger import make_folder
 from tests.report import folders
 from tests.report.conftest import Reported
 from tests.report.html_page import HtmlPage
@@ -259,3 +260,17 @@ def test_a_report_needs_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_products_own_verdict_is_shown(tmp_path: Path) -> None:
+    from tuneoff.verdict import make_verdict
+
+    folder = make_folder(tmp_path, methods=["full", "ia3"])
+    (judged,) = make_verdict(folder)["contests"]
+    write_report(folder)
+    text = HtmlPage((folder / "report.html").read_text()).text
+    assert judged["headline"] in text
+    assert judged["noise_floor"]["sentence"] in text
+    assert all(warning in text for warning in judged["warnings"])
+    assert all(answer["sentence"] in text for answer in judged["answers"])
+    assert "Not counted" not in text
