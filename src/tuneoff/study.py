@@ -113,7 +113,9 @@ class DataSpec(Settings):
     """What the task calls a column -> what the data calls it, e.g. `{text: review}`; several
     columns (`{text: [title, content]}`) are joined by a space."""
     split: Split = Split()
+    """How validation and test are made where the data does not bring them."""
     limit: Limit = Limit()
+    """The most rows of each split."""
 
     @field_validator("dataset")
     @classmethod
@@ -136,6 +138,7 @@ class TaskSpec(Settings):
     settings: SerializeAsAny[Task]
     """The task part's own settings; in YAML they stand beside `task`."""
     data: DataSpec
+    """Its rows."""
     metric: str | None = None
     """The metric that methods are compared by; the task's first when not given."""
     metrics: tuple[str, ...] | None = None
@@ -200,16 +203,25 @@ class Study(Settings):
     """A whole study. Raises StudyError with every fault when it cannot be run."""
 
     name: Name = "study"
+    """Its name in the report, and of the results folder."""
     backbones: tuple[BackboneSpec, ...] = Field(min_length=1)
+    """Pretrained models."""
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+    """What they are asked to do, on which data."""
     methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    """What competes: every method, on every backbone and task."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
     """The seeds, or how many (from 0 on)."""
     training: Training = Training()
+    """How every run is trained."""
     tuning: Tuning = Tuning()
+    """How each method's learning rate is found."""
     budget: Budget = Budget()
+    """What the study may use."""
     comparison: Comparison = Comparison()
+    """How the verdict is reached."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is the GPU where there is one."""
 
     def __init__(self, **written: Any) -> None:
         _fill(self, written, folder=Path.cwd(), source="study", text=None)

@@ -54,8 +54,11 @@ class Limit(Settings):
     """At most so many rows of each split, drawn with `split.seed`."""
 
     train: int | None = Field(default=None, gt=0)
+    """Rows of train; null takes all."""
     validation: int | None = Field(default=None, gt=0)
+    """Rows of validation; null takes all."""
     test: int | None = Field(default=None, gt=0)
+    """Rows of test; null takes all."""
 
 
 class Training(Group):
@@ -72,6 +75,7 @@ class Training(Group):
     optimizer: Literal[
         "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor", "sgd"
     ] = "adamw"
+    """AdamW (8-bit and paged by bitsandbytes), Adafactor, or plain gradient descent."""
     weight_decay: float = Field(default=0.01, ge=0)
     """On matrices only, not on biases and norms (as in Trainer). Source: BERT, A.2."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
