@@ -57,8 +57,9 @@ def reference(backbone: Backbone, data: Features, order: np.ndarray):
     model.requires_grad_(True)
     logits = model(input_ids=ids, attention_mask=mask).logits
     if backbone.head == "causal_lm":
-        flat = torch.from_numpy(np.concatenate([
-            data.targets[data.offsets[i]:data.offsets[i + 1]] for i in sub.order]))
+        flat = torch.from_numpy(
+            np.concatenate([data.targets[data.offsets[i] : data.offsets[i + 1]] for i in sub.order])
+        )
         logits = logits[mask.bool()][flat != -100]
         targets = flat[flat != -100]
     else:
@@ -71,9 +72,10 @@ def reference(backbone: Backbone, data: Features, order: np.ndarray):
     return logits.detach(), loss.detach(), gradients
 
 
-CASES = [(a, "sequence_classification") for a in
-         ("bert", "roberta", "distilbert", "gpt2", "gpt_neo", "llama", "t5")] + [
-    (a, "causal_lm") for a in ("gpt2", "gpt_neo", "llama")]
+CASES = [
+    (a, "sequence_classification")
+    for a in ("bert", "roberta", "distilbert", "gpt2", "gpt_neo", "llama", "t5")
+] + [(a, "causal_lm") for a in ("gpt2", "gpt_neo", "llama")]
 
 
 @pytest.mark.parametrize("path", ["family", "padded"])
@@ -115,7 +117,9 @@ def test_logits_and_gradients_equal_transformers(architecture, head, path, tmp_p
     assert not torch.allclose(family.forward(batch), expected, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "gpt2", "gpt_neo", "llama"])
+@pytest.mark.parametrize(
+    "architecture", ["bert", "roberta", "distilbert", "gpt2", "gpt_neo", "llama"]
+)
 def test_a_member_does_not_notice_its_cohort(architecture, tmp_path):
     backbone = loaded(architecture, tmp_path)
     data, family = features(), family_of(backbone)

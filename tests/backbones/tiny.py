@@ -12,28 +12,74 @@ def configs() -> dict[str, Any]:
     """A tiny configuration per architecture; widths that 4-bit quantization accepts."""
     import transformers as t
 
-    wide = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
-            "intermediate_size": 128, "vocab_size": 100, "max_position_embeddings": 64}
+    wide = {
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+        "vocab_size": 100,
+        "max_position_embeddings": 64,
+    }
     return {
         "bert": t.BertConfig(**wide, type_vocab_size=2),
-        "roberta": t.RobertaConfig(**{**wide, "max_position_embeddings": 66}, type_vocab_size=1,
-                                   pad_token_id=1, bos_token_id=0, eos_token_id=2),
-        "distilbert": t.DistilBertConfig(dim=64, n_layers=3, n_heads=4, hidden_dim=128,
-                                         vocab_size=100, max_position_embeddings=64),
-        "gpt2": t.GPT2Config(n_embd=64, n_layer=3, n_head=4, vocab_size=100, n_positions=64,
-                             bos_token_id=0, eos_token_id=0),
-        "gpt_neo": t.GPTNeoConfig(hidden_size=64, num_layers=4, num_heads=4, vocab_size=100,
-                                  max_position_embeddings=64, window_size=5, intermediate_size=128,
-                                  attention_types=[[["global", "local"], 2]],
-                                  bos_token_id=0, eos_token_id=0),
+        "roberta": t.RobertaConfig(
+            **{**wide, "max_position_embeddings": 66},
+            type_vocab_size=1,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+        ),
+        "distilbert": t.DistilBertConfig(
+            dim=64,
+            n_layers=3,
+            n_heads=4,
+            hidden_dim=128,
+            vocab_size=100,
+            max_position_embeddings=64,
+        ),
+        "gpt2": t.GPT2Config(
+            n_embd=64,
+            n_layer=3,
+            n_head=4,
+            vocab_size=100,
+            n_positions=64,
+            bos_token_id=0,
+            eos_token_id=0,
+        ),
+        "gpt_neo": t.GPTNeoConfig(
+            hidden_size=64,
+            num_layers=4,
+            num_heads=4,
+            vocab_size=100,
+            max_position_embeddings=64,
+            window_size=5,
+            intermediate_size=128,
+            attention_types=[[["global", "local"], 2]],
+            bos_token_id=0,
+            eos_token_id=0,
+        ),
         "llama": t.LlamaConfig(**wide, num_key_value_heads=2, pad_token_id=None),
-        "t5": t.T5Config(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, vocab_size=100,
-                         decoder_start_token_id=0, pad_token_id=0, eos_token_id=1),
+        "t5": t.T5Config(
+            d_model=64,
+            d_kv=16,
+            d_ff=128,
+            num_layers=2,
+            num_heads=4,
+            vocab_size=100,
+            decoder_start_token_id=0,
+            pad_token_id=0,
+            eos_token_id=1,
+        ),
     }
 
 
-def save(architecture: str, folder: Path, head: str = "sequence_classification",
-         classes: int = 3, seed: int = 0) -> Path:
+def save(
+    architecture: str,
+    folder: Path,
+    head: str = "sequence_classification",
+    classes: int = 3,
+    seed: int = 0,
+) -> Path:
     """A folder with the weights and a whitespace tokenizer of the words w0 .. w99."""
     import transformers as t
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -41,8 +87,10 @@ def save(architecture: str, folder: Path, head: str = "sequence_classification",
     config = configs()[architecture]
     config.num_labels = classes
     torch.manual_seed(seed)
-    auto = {"sequence_classification": t.AutoModelForSequenceClassification,
-            "causal_lm": t.AutoModelForCausalLM}[head]
+    auto = {
+        "sequence_classification": t.AutoModelForSequenceClassification,
+        "causal_lm": t.AutoModelForCausalLM,
+    }[head]
     model = auto.from_config(config)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -52,6 +100,14 @@ def save(architecture: str, folder: Path, head: str = "sequence_classification",
     model.save_pretrained(folder)
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(100)}, unk_token="w3"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    pad = None if architecture in ("gpt2", "gpt_neo", "llama") else "w1" if architecture == "roberta" else "w0"
-    t.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w3", pad_token=pad).save_pretrained(folder)
+    pad = (
+        None
+        if architecture in ("gpt2", "gpt_neo", "llama")
+        else "w1"
+        if architecture == "roberta"
+        else "w0"
+    )
+    t.PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="w3", pad_token=pad
+    ).save_pretrained(folder)
     return folder

@@ -30,8 +30,13 @@ def features(examples: int, seed: int) -> Features:
     return Features(tokens, offsets, targets)
 
 
-def material(folder: Path, architecture: str = "bert", double: bool = True,
-             quantization: str = "none", examples: int = 44) -> Material:
+def material(
+    folder: Path,
+    architecture: str = "bert",
+    double: bool = True,
+    quantization: str = "none",
+    examples: int = 44,
+) -> Material:
     """A tiny backbone with train, validation and test."""
     path = folder / architecture
     if not path.exists():
@@ -39,19 +44,37 @@ def material(folder: Path, architecture: str = "bert", double: bool = True,
     backbone = load(BackboneOptions(str(path), quantization=quantization), classes=CLASSES)
     if double:
         backbone.model.double()
-    splits = {"train": features(examples, 0), "validation": features(17, 1),
-              "test": features(19, 2)}
+    splits = {
+        "train": features(examples, 0),
+        "validation": features(17, 1),
+        "test": features(19, 2),
+    }
     return Material(backbone, get("tasks", "text_classification")(), splits, CLASSES)
 
 
-def spec(method: str, seed: int = 0, rate: float = 1e-3, kind: str = "run",
-         training: dict[str, Any] | None = None, **settings: Any) -> Any:
+def spec(
+    method: str,
+    seed: int = 0,
+    rate: float = 1e-3,
+    kind: str = "run",
+    training: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Any:
     """A run, with what the engine reads of a RunSpec; no dropout unless asked for."""
-    given = {"epochs": 2, "batch_size": 8, "dropout": 0.0, "evaluate_every": 3,
-             "cache_frozen_prefix": False} | (training or {})
+    given = {
+        "epochs": 2,
+        "batch_size": 8,
+        "dropout": 0.0,
+        "evaluate_every": 3,
+        "cache_frozen_prefix": False,
+    } | (training or {})
     part = get("methods", method)(**settings)
     return SimpleNamespace(
         method=SimpleNamespace(settings=part, name=method, method=method),
-        training=Training(**given), seed=seed, learning_rate=rate, kind=kind,
+        training=Training(**given),
+        seed=seed,
+        learning_rate=rate,
+        kind=kind,
         run_id=f"{method}-{seed}-{rate}-{sorted(settings.items())}",
-        task=SimpleNamespace(all_metrics=("accuracy",), primary_metric="accuracy"))
+        task=SimpleNamespace(all_metrics=("accuracy",), primary_metric="accuracy"),
+    )

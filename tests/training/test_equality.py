@@ -22,9 +22,13 @@ def padded(features, indices):
     ids = np.zeros((len(indices), lengths.max()), np.int64)
     mask = np.zeros_like(ids)
     for row, index in enumerate(indices):
-        tokens = features.tokens[features.offsets[index]:features.offsets[index + 1]]
-        ids[row, :len(tokens)], mask[row, :len(tokens)] = tokens, 1
-    return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(features.targets[indices])
+        tokens = features.tokens[features.offsets[index] : features.offsets[index + 1]]
+        ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1
+    return (
+        torch.from_numpy(ids),
+        torch.from_numpy(mask),
+        torch.from_numpy(features.targets[indices]),
+    )
 
 
 def reference_losses(model, features, run, trainable):
@@ -35,22 +39,32 @@ def reference_losses(model, features, run, trainable):
     decays = [p for n, p in trainable if p.ndim >= 2]
     rest = [p for n, p in trainable if p.ndim < 2]
     optimizer = torch.optim.AdamW(
-        [{"params": decays, "weight_decay": training.weight_decay},
-         {"params": rest, "weight_decay": 0.0}], lr=run.learning_rate,
-        betas=training.betas, eps=training.eps)
+        [
+            {"params": decays, "weight_decay": training.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ],
+        lr=run.learning_rate,
+        betas=training.betas,
+        eps=training.eps,
+    )
     steps = int(training.epochs * -(-len(features) // training.batch_size))
-    schedule = get_scheduler(training.schedule, optimizer,
-                             num_warmup_steps=int(np.ceil(training.warmup_ratio * steps)),
-                             num_training_steps=steps)
+    schedule = get_scheduler(
+        training.schedule,
+        optimizer,
+        num_warmup_steps=int(np.ceil(training.warmup_ratio * steps)),
+        num_training_steps=steps,
+    )
     losses, step = [], 0
     model.eval()
     while step < STEPS:
         epoch, place = divmod(step, -(-len(features) // training.batch_size))
-        batch = order(len(features), run.seed, epoch)[place * training.batch_size:
-                                                      (place + 1) * training.batch_size]
+        batch = order(len(features), run.seed, epoch)[
+            place * training.batch_size : (place + 1) * training.batch_size
+        ]
         ids, mask, labels = padded(features, batch)
         loss = torch.nn.functional.cross_entropy(
-            model(input_ids=ids, attention_mask=mask).logits, labels)
+            model(input_ids=ids, attention_mask=mask).logits, labels
+        )
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for _, p in trainable], training.max_grad_norm)
         optimizer.step()
@@ -113,10 +127,15 @@ def test_lora_equals_peft_in_a_plain_loop(architecture, tmp_path):
 
 
 MIXED = [
-    {"method": "lora", "rank": 4}, {"method": "lora", "rank": 8, "rate": 3e-3, "seed": 1},
-    {"method": "ia3"}, {"method": "bitfit", "training": {"batch_size": 5, "epochs": 1}},
-    {"method": "adapter"}, {"method": "last_layer"}, {"method": "layernorm"},
-    {"method": "lora", "lora_dropout": 0.2, "seed": 3}, {"method": "top_blocks"},
+    {"method": "lora", "rank": 4},
+    {"method": "lora", "rank": 8, "rate": 3e-3, "seed": 1},
+    {"method": "ia3"},
+    {"method": "bitfit", "training": {"batch_size": 5, "epochs": 1}},
+    {"method": "adapter"},
+    {"method": "last_layer"},
+    {"method": "layernorm"},
+    {"method": "lora", "lora_dropout": 0.2, "seed": 3},
+    {"method": "top_blocks"},
 ]
 
 
@@ -136,7 +155,9 @@ def test_a_member_equals_its_solo_run(architecture, dropout, tmp_path):
         alone = train_cohort([run], stuff)[0]
         assert member.steps == alone.steps
         ours = [h["train_loss"] for h in member.history]
-        assert np.allclose(ours, [h["train_loss"] for h in alone.history], atol=1e-11, rtol=0), run.run_id
+        assert np.allclose(ours, [h["train_loss"] for h in alone.history], atol=1e-11, rtol=0), (
+            run.run_id
+        )
         assert np.allclose(member.predictions["loss"], alone.predictions["loss"], atol=1e-9)
     losses = [tuple(h["train_loss"] for h in o.history) for o in together]
     assert len(set(losses)) == len(losses)  # negative control: members do differ
@@ -146,8 +167,9 @@ def test_a_member_equals_its_solo_run(architecture, dropout, tmp_path):
 def test_micro_batches_change_nothing(limits, tmp_path):
     stuff = material(tmp_path)
     run = spec("full")
-    assert np.allclose(engine_losses(run, stuff)[0], engine_losses(run, stuff, limits)[0],
-                       atol=1e-12, rtol=0)
+    assert np.allclose(
+        engine_losses(run, stuff)[0], engine_losses(run, stuff, limits)[0], atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize("method", ["last_layer", "top_blocks", "lora"])
@@ -175,7 +197,8 @@ def test_gradient_checkpointing_changes_nothing(dropout, tmp_path):
     stuff = material(tmp_path)
     plain, _ = engine_losses(spec("lora", training={"dropout": dropout}), stuff)
     saving, _ = engine_losses(
-        spec("lora", training={"dropout": dropout, "gradient_checkpointing": True}), stuff)
+        spec("lora", training={"dropout": dropout, "gradient_checkpointing": True}), stuff
+    )
     assert np.allclose(plain, saving, atol=1e-12, rtol=0)
 
 

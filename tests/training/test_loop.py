@@ -64,8 +64,11 @@ def test_a_time_budget_ends_a_run_as_a_result(tmp_path):
 def test_resuming_gives_the_same_bits(stop, tmp_path):
     def runs():
         dropout = {"dropout": 0.1}
-        return [spec("lora", training=dropout), spec("bitfit", seed=1, training=dropout),
-                spec("last_layer", training=dropout | {"epochs": 1})]
+        return [
+            spec("lora", training=dropout),
+            spec("bitfit", seed=1, training=dropout),
+            spec("last_layer", training=dropout | {"epochs": 1}),
+        ]
 
     stuff = material(tmp_path, double=False)
     undisturbed = train_cohort(runs(), stuff)
@@ -136,8 +139,16 @@ def test_quantized_backbones_train(quantization, tmp_path):
 def test_tuned_parts_learn_the_task(tmp_path):
     """Every method ends below the loss of guessing, ln 3."""
     stuff = material(tmp_path, double=False, examples=300)
-    runs = [spec(m, rate=r, training={"epochs": 12, "evaluate_every": "epoch"}) for m, r in
-            (("lora", 1e-2), ("ia3", 3e-2), ("bitfit", 1e-2), ("adapter", 1e-2),
-             ("layernorm", 1e-2), ("top_blocks", 3e-3))]
+    runs = [
+        spec(m, rate=r, training={"epochs": 12, "evaluate_every": "epoch"})
+        for m, r in (
+            ("lora", 1e-2),
+            ("ia3", 3e-2),
+            ("bitfit", 1e-2),
+            ("adapter", 1e-2),
+            ("layernorm", 1e-2),
+            ("top_blocks", 3e-3),
+        )
+    ]
     for outcome in train_cohort(runs, stuff):
         assert outcome.metrics["test"]["loss"] < 1.0, outcome.spec.run_id

@@ -17,8 +17,10 @@ def attach(backbone: Backbone, members: Sequence[Mapping[str, Hook]]) -> None:
     """Give every site one hook (or None) per member, in the members' order; replaces what hung."""
     unknown = {name for hooks in members for name in hooks} - set(backbone.sites)
     if unknown:
-        raise BackboneError(f"hooks for modules that {backbone.options.model} does not have: "
-                            f"{', '.join(sorted(unknown))}")
+        raise BackboneError(
+            f"hooks for modules that {backbone.options.model} does not have: "
+            f"{', '.join(sorted(unknown))}"
+        )
     for name, site in backbone.sites.items():
         site.hooks = [hooks.get(name) for hooks in members]
 
@@ -27,8 +29,9 @@ def attach(backbone: Backbone, members: Sequence[Mapping[str, Hook]]) -> None:
 def intercepted(backbone: Backbone, bounds: Bounds) -> Iterator[None]:
     """Within: the Hugging Face model's own forward goes through the sites, so that any
     architecture runs with hooks. `bounds`: each member's rows along the batch axis."""
-    changed: list[Site] = [site for site in backbone.sites.values()
-                           if any(site.hooks) or site.quantized]
+    changed: list[Site] = [
+        site for site in backbone.sites.values() if any(site.hooks) or site.quantized
+    ]
     for site in changed:
         site.module.forward = _through(site, bounds)
     try:

@@ -29,8 +29,31 @@ BUILTIN = Path(__file__).parent / "builtin"
 BUILTIN_NAMES = {"mini-bert": "tuneoff-mini-bert"}
 
 _DECODERS = frozenset(
-    "gpt2 gpt_neo gptj gpt_neox llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 opt "
-    "bloom falcon stablelm olmo olmo2 starcoder2 smollm3 granite mpt".split()
+    [
+        "gpt2",
+        "gpt_neo",
+        "gptj",
+        "gpt_neox",
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "phi",
+        "phi3",
+        "opt",
+        "bloom",
+        "falcon",
+        "stablelm",
+        "olmo",
+        "olmo2",
+        "starcoder2",
+        "smollm3",
+        "granite",
+        "mpt",
+    ]
 )
 
 
@@ -103,8 +126,14 @@ class Backbone:
 
         Raises BackboneError naming the targets that match nothing, and what there is.
         """
-        linear = [s for s in self.sites.values() if s.kind == "linear" and not s.is_head
-                  and s.role != "pooler" and not self._is_output_embedding(s)]
+        linear = [
+            s
+            for s in self.sites.values()
+            if s.kind == "linear"
+            and not s.is_head
+            and s.role != "pooler"
+            and not self._is_output_embedding(s)
+        ]
         if targets == "all-linear" or list(targets) == ["all-linear"]:
             return linear
         wanted = [targets] if isinstance(targets, str) else list(targets)
@@ -184,9 +213,11 @@ def _from_hub(options: BackboneOptions, auto: Any, **kwargs: Any) -> Any:
     local = Path(path).is_dir()
     looks_local = options.model.startswith((".", "~", os.sep))
     if looks_local and not local:
-        raise BackboneError(f"backbone {options.model!r}: no such folder; give a folder in Hugging "
-                            "Face layout (config.json, model.safetensors, tokenizer.json), a hub "
-                            f"name, or a built-in one: {', '.join(BUILTIN_NAMES)}")
+        raise BackboneError(
+            f"backbone {options.model!r}: no such folder; give a folder in Hugging "
+            "Face layout (config.json, model.safetensors, tokenizer.json), a hub "
+            f"name, or a built-in one: {', '.join(BUILTIN_NAMES)}"
+        )
     try:
         return auto.from_pretrained(path, revision=options.revision or "main", **kwargs)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -217,8 +248,9 @@ def _model_class(head: Head, config: Any) -> Any:
     }[head]
 
 
-def inspect(options: BackboneOptions, head: Head = "sequence_classification",
-            classes: int = 2) -> Backbone:
+def inspect(
+    options: BackboneOptions, head: Head = "sequence_classification", classes: int = 2
+) -> Backbone:
     """The model's shape without weights (meta device): sites, roles and sizes.
 
     Raises BackboneError when the configuration cannot be had or has no such head.
@@ -231,14 +263,21 @@ def inspect(options: BackboneOptions, head: Head = "sequence_classification",
             warnings.simplefilter("ignore")
             model = _model_class(head, config).from_config(config)
     except ValueError as error:
-        raise BackboneError(f"backbone {options.model!r} has no {head.replace('_', ' ')} form in "
-                            f"transformers: {str(error).splitlines()[0]}") from error
-    return _wrap(options, head, model, tokenizer=None, device=torch.device("meta"),
-                 new_names=frozenset())
+        raise BackboneError(
+            f"backbone {options.model!r} has no {head.replace('_', ' ')} form in "
+            f"transformers: {str(error).splitlines()[0]}"
+        ) from error
+    return _wrap(
+        options, head, model, tokenizer=None, device=torch.device("meta"), new_names=frozenset()
+    )
 
 
-def load(options: BackboneOptions, head: Head = "sequence_classification",
-         classes: Sequence[str] = ("0", "1"), device: str | torch.device = "cpu") -> Backbone:
+def load(
+    options: BackboneOptions,
+    head: Head = "sequence_classification",
+    classes: Sequence[str] = ("0", "1"),
+    device: str | torch.device = "cpu",
+) -> Backbone:
     """The model with its weights, frozen, in evaluation mode, and its tokenizer.
 
     New heads stay in float32 and are never quantized.
@@ -255,8 +294,10 @@ def load(options: BackboneOptions, head: Head = "sequence_classification",
         kwargs["num_labels"] = len(classes)
         kwargs["id2label"] = dict(enumerate(classes))
         kwargs["label2id"] = {name: index for index, name in enumerate(classes)}
-    quantized = quantization_config(options, skip=[
-        site.name for site in shape.sites.values() if site.is_head or site.role == "pooler"])
+    quantized = quantization_config(
+        options,
+        skip=[site.name for site in shape.sites.values() if site.is_head or site.role == "pooler"],
+    )
     if quantized is not None:
         kwargs["quantization_config"] = quantized
         kwargs["device_map"] = {"": str(device)}
@@ -287,8 +328,14 @@ def load(options: BackboneOptions, head: Head = "sequence_classification",
     return backbone
 
 
-def _wrap(options: BackboneOptions, head: Head, model: Any, tokenizer: Any,
-          device: torch.device, new_names: frozenset[str]) -> Backbone:
+def _wrap(
+    options: BackboneOptions,
+    head: Head,
+    model: Any,
+    tokenizer: Any,
+    device: torch.device,
+    new_names: frozenset[str],
+) -> Backbone:
     config = model.config
     kind: BackboneKind = "encoder"
     if getattr(config, "is_encoder_decoder", False):
@@ -302,15 +349,26 @@ def _wrap(options: BackboneOptions, head: Head, model: Any, tokenizer: Any,
 def _find_sites(model: Any, head: Head, new_names: frozenset[str]) -> tuple[dict[str, Site], int]:
     """Every module that owns parameters, in order, and the number of blocks."""
     prefix = model.base_model_prefix + "."
-    owners = [(name, module) for name, module in model.named_modules()
-              if any(True for _ in module.parameters(recurse=False))]
-    encoder_blocks = 1 + max((roles.block(n) or 0 for n, _ in owners if ".decoder." not in n
-                              or ".encoder." in n), default=0)
+    owners = [
+        (name, module)
+        for name, module in model.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    encoder_blocks = 1 + max(
+        (roles.block(n) or 0 for n, _ in owners if ".decoder." not in n or ".encoder." in n),
+        default=0,
+    )
     two_stacks = getattr(model.config, "is_encoder_decoder", False)
     if not two_stacks:
         encoder_blocks = 0
-    blocks = encoder_blocks + 1 + max(
-        (roles.block(n) or 0 for n, _ in owners if not two_stacks or ".decoder." in n), default=0)
+    blocks = (
+        encoder_blocks
+        + 1
+        + max(
+            (roles.block(n) or 0 for n, _ in owners if not two_stacks or ".decoder." in n),
+            default=0,
+        )
+    )
     sites = {}
     seen_block = False
     for name, module in owners:
@@ -318,8 +376,9 @@ def _find_sites(model: Any, head: Head, new_names: frozenset[str]) -> tuple[dict
         index = roles.block(name)
         in_decoder = two_stacks and ".decoder." in name
         outside = not name.startswith(prefix)
-        is_head = outside and head == "sequence_classification" or (
-            kind == "linear" and name in new_names and head == "sequence_classification")
+        is_head = (outside and head == "sequence_classification") or (
+            kind == "linear" and name in new_names and head == "sequence_classification"
+        )
         if index is not None:
             seen_block = True
             block = index + (encoder_blocks if in_decoder else 0)

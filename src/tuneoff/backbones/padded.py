@@ -75,8 +75,11 @@ class Padded:
         decoders' `score`, and output embeddings without scaling or capping of logits."""
         sites, config = self.backbone.sites, self.backbone.config
         if self.backbone.head == "causal_lm":
-            plain = not getattr(config, "final_logit_softcapping", None) and not getattr(
-                config, "logits_scaling", None) and not getattr(config, "logit_scale", None)
+            plain = (
+                not getattr(config, "final_logit_softcapping", None)
+                and not getattr(config, "logits_scaling", None)
+                and not getattr(config, "logit_scale", None)
+            )
             output = self.backbone.model.get_output_embeddings()
             names = [name for name, site in sites.items() if site.module is output]
             if not plain or not names:
@@ -87,9 +90,14 @@ class Padded:
 
 def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """(B, L) ids, attention mask and segment ids, padded on the right."""
-    lengths = torch.diff(torch.cat([
-        (layout.positions == 0).nonzero().squeeze(1),
-        torch.tensor([len(layout.positions)], device=layout.positions.device)]))
+    lengths = torch.diff(
+        torch.cat(
+            [
+                (layout.positions == 0).nonzero().squeeze(1),
+                torch.tensor([len(layout.positions)], device=layout.positions.device),
+            ]
+        )
+    )
     longest = int(lengths.max())
     mask = torch.arange(longest, device=lengths.device) < lengths[:, None]
     ids = torch.full(mask.shape, pad_id, dtype=torch.int64, device=lengths.device)
@@ -116,12 +124,16 @@ class _dropout:  # noqa: N801 - reads as the context manager that it is
     def __init__(self, model: Any, layout: Layout):
         rate = layout.dropout_rates[0]
         self.rate = rate
-        self.changed = [] if rate is None else [
-            (module, name, vars(module)[name])
-            for module in model.modules()
-            for name in (_RATES if isinstance(module, nn.Dropout) else _RATES[1:])
-            if isinstance(vars(module).get(name), float) and vars(module)[name] > 0.0
-        ]
+        self.changed = (
+            []
+            if rate is None
+            else [
+                (module, name, vars(module)[name])
+                for module in model.modules()
+                for name in (_RATES if isinstance(module, nn.Dropout) else _RATES[1:])
+                if isinstance(vars(module).get(name), float) and vars(module)[name] > 0.0
+            ]
+        )
 
     def __enter__(self) -> None:
         for module, name, _ in self.changed:

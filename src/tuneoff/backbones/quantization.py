@@ -30,8 +30,9 @@ def quantization_config(options: BackboneOptions, skip: list[str]) -> Any | None
         import bitsandbytes  # noqa: F401
         from transformers import BitsAndBytesConfig
     except ImportError as error:
-        raise BackboneError(f"quantization {options.quantization!r} needs bitsandbytes: "
-                            "pip install bitsandbytes") from error
+        raise BackboneError(
+            f"quantization {options.quantization!r} needs bitsandbytes: pip install bitsandbytes"
+        ) from error
     kept = [*skip, "lm_head"]
     if options.quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
@@ -55,8 +56,12 @@ def linear_4bit(module: Any, x: torch.Tensor) -> torch.Tensor:
 
     bias = module.bias
     entered = x.to(module.compute_dtype)
-    y = bnb.matmul_4bit(entered, module.weight, quant_state=module.weight.quant_state,
-                        bias=None if bias is None else bias.to(entered.dtype))
+    y = bnb.matmul_4bit(
+        entered,
+        module.weight,
+        quant_state=module.weight.quant_state,
+        bias=None if bias is None else bias.to(entered.dtype),
+    )
     return y.to(x.dtype)  # type: ignore[no-any-return]
 
 

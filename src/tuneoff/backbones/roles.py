@@ -8,8 +8,18 @@ from __future__ import annotations
 import re
 
 ROLES = (
-    "query", "key", "value", "qkv", "attention_output",
-    "ffn_up", "ffn_gate", "ffn_down", "pooler", "norm", "embedding", "other",
+    "query",
+    "key",
+    "value",
+    "qkv",
+    "attention_output",
+    "ffn_up",
+    "ffn_gate",
+    "ffn_down",
+    "pooler",
+    "norm",
+    "embedding",
+    "other",
 )
 LINEAR_ROLES = ROLES[:8]
 

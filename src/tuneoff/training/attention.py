@@ -21,8 +21,18 @@ _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, heads: int, *, scale: float,
-           causal: bool = False, dropout: float = 0.0, window: int | None = None) -> Tensor:
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    layout: Layout,
+    heads: int,
+    *,
+    scale: float,
+    causal: bool = False,
+    dropout: float = 0.0,
+    window: int | None = None,
+) -> Tensor:
     """softmax(q k' * scale) v inside each sequence.
 
     q: (Q, H * E); k, v: (T, H * E) -> (Q, H * E). One query per sequence sees the whole sequence,
@@ -32,15 +42,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, heads: int, *, scale
     single = q.shape[0] != k.shape[0]
     drops = layout.attention_dropout(dropout)
     if q.device.type == "cpu" and not drops and window is None:
-        out: Tensor = _Grouped.apply(q, k, v, layout.groups, heads, scale, causal and not single,
-                                     single)  # type: ignore[no-untyped-call]
+        out: Tensor = _Grouped.apply(
+            q, k, v, layout.groups, heads, scale, causal and not single, single
+        )  # type: ignore[no-untyped-call]
         return out
     member_of = _member_of_group(layout)
     parts = []
     for group, member in zip(layout.groups, member_of, strict=True):
         rate = layout.rate(member, dropout) if drops else 0.0
         stream = layout.streams[member] if layout.streams is not None and rate > 0.0 else None
-        qg = q[group.first:group.last] if single else _take(q, group)
+        qg = q[group.first : group.last] if single else _take(q, group)
         qg = _split(qg, group.size, 1 if single else group.length, heads)
         kg = _split(_take(k, group), group.size, group.length, heads)
         vg = _split(_take(v, group), group.size, group.length, heads)
@@ -53,7 +64,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, heads: int, *, scale
             scores = torch.matmul(qg, kg.transpose(-1, -2)) * scale
             if mask is not None:
                 scores = scores + mask
-            weights = stream.dropout(torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype), rate)
+            weights = stream.dropout(
+                torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype), rate
+            )
             out = torch.matmul(weights, vg)
         flat = out.transpose(1, 2).reshape(-1, heads * out.shape[-1])
         parts.append(flat if single or group.scatter is None else flat[group.scatter])
@@ -65,8 +78,17 @@ class _Grouped(torch.autograd.Function):
     (slices under autograd would zero and add a whole buffer per group)."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, groups: list[Group], heads: int,
-                scale: float, causal: bool, single: bool) -> Tensor:
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        groups: list[Group],
+        heads: int,
+        scale: float,
+        causal: bool,
+        single: bool,
+    ) -> Tensor:
         out = torch.empty_like(q)
         saved = []
         for group in groups:
@@ -79,7 +101,9 @@ class _Grouped(torch.autograd.Function):
             og, lse = _flash(qg, kg, vg, 0.0, causal, attn_mask=mask, scale=scale)
             saved.append((qg, kg, vg, og, lse))
             flat = og.transpose(1, 2).reshape(-1, q.shape[1])
-            out[rows] = flat if single or group.scatter is None else flat.index_select(0, group.scatter)
+            out[rows] = (
+                flat if single or group.scatter is None else flat.index_select(0, group.scatter)
+            )
         ctx.saved, ctx.groups, ctx.settings = saved, groups, (heads, scale, causal, single)
         ctx.shapes = q.shape, k.shape
         return out
@@ -100,11 +124,15 @@ class _Grouped(torch.autograd.Function):
                 part[group.scatter] = grad[rows]
             part = _split(part, group.size, qg.shape[2], heads)
             mask = _kernel_mask(group, qg, causal)
-            grads = _flash_backward(part, qg, kg, vg, og, lse, 0.0, causal, attn_mask=mask,
-                                    scale=scale)
+            grads = _flash_backward(
+                part, qg, kg, vg, og, lse, 0.0, causal, attn_mask=mask, scale=scale
+            )
             for into, piece, place, packed in zip(
-                (dq, dk, dv), grads, (rows, *[slice(group.start, group.end)] * 2),
-                (single, False, False), strict=True,
+                (dq, dk, dv),
+                grads,
+                (rows, *[slice(group.start, group.end)] * 2),
+                (single, False, False),
+                strict=True,
             ):
                 flat = piece.transpose(1, 2).reshape(-1, width)
                 whole = packed or group.scatter is None
@@ -115,7 +143,7 @@ class _Grouped(torch.autograd.Function):
 
 def _take(x: Tensor, group: Group) -> Tensor:
     """(B * L, d) padded rows of a group."""
-    return x[group.start:group.end] if group.gather is None else x.index_select(0, group.gather)
+    return x[group.start : group.end] if group.gather is None else x.index_select(0, group.gather)
 
 
 def _split(x: Tensor, size: int, length: int, heads: int) -> Tensor:

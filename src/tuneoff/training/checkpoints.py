@@ -16,8 +16,10 @@ def save(path: Path, members: Sequence[Member]) -> None:
     """Write all members' states; a kill leaves the file before or the file after."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    state = {"members": [member.state() for member in members],
-             "torch_random": torch.get_rng_state()}
+    state = {
+        "members": [member.state() for member in members],
+        "torch_random": torch.get_rng_state(),
+    }
     with temporary.open("wb") as file:
         torch.save(state, file)
         file.flush()
@@ -33,8 +35,10 @@ def restore(path: Path, members: Sequence[Member]) -> None:
     state = torch.load(path, map_location="cpu", weights_only=True)
     held = [one["run_id"] for one in state["members"]]
     if held != [member.spec.run_id for member in members]:
-        raise LedgerError(f"{path} holds the state of other runs ({', '.join(held)}); "
-                          "remove it to train these from the beginning")
+        raise LedgerError(
+            f"{path} holds the state of other runs ({', '.join(held)}); "
+            "remove it to train these from the beginning"
+        )
     for member, one in zip(members, state["members"], strict=True):
         member.restore(one)
     torch.set_rng_state(state["torch_random"])

@@ -40,8 +40,11 @@ class Evaluation:
     def columns(self, split: str) -> dict[str, Any]:
         """The ledger's columns."""
         columns: dict[str, Any] = {
-            "split": np.full(len(self.row), split), "row": self.row, "label": self.label,
-            "prediction": self.prediction, "loss": self.loss,
+            "split": np.full(len(self.row), split),
+            "row": self.row,
+            "label": self.label,
+            "prediction": self.prediction,
+            "loss": self.loss,
         }
         if self.probabilities is not None:
             columns["probabilities"] = self.probabilities
@@ -56,32 +59,45 @@ def evaluate(passes: Passes, material: Material, split: str) -> list[Evaluation]
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(members)]
     passes.set_training(False)
     for indices in by_length(features, max(_TOKENS // members, 512)):
-        layout = layouts.build(features, [indices] * members, passes.reads, material.backbone.device)
+        layout = layouts.build(
+            features, [indices] * members, passes.reads, material.backbone.device
+        )
         logits = passes.logits(layout, split)
         rows = _examples_of_rows(layout, features)
         for member, (start, end) in enumerate(layout.row_bounds):
-            parts[member].append(_columns(material, logits[start:end],
-                                          layout.targets[start:end], rows[start:end]))
+            parts[member].append(
+                _columns(material, logits[start:end], layout.targets[start:end], rows[start:end])
+            )
     return [_joined(member) for member in parts]
 
 
-def _columns(material: Material, logits: Tensor, targets: Tensor, rows: np.ndarray
-             ) -> tuple[np.ndarray, ...]:
+def _columns(
+    material: Material, logits: Tensor, targets: Tensor, rows: np.ndarray
+) -> tuple[np.ndarray, ...]:
     logits = logits.float() if logits.dtype != torch.float64 else logits
     losses = material.task.losses(logits, targets)
     values = logits.cpu().numpy()
     predictions = material.task.predictions(values)
-    probabilities = (torch.softmax(logits, -1).cpu().numpy().astype(np.float32)
-                     if material.classes else np.zeros((len(rows), 0), np.float32))
+    probabilities = (
+        torch.softmax(logits, -1).cpu().numpy().astype(np.float32)
+        if material.classes
+        else np.zeros((len(rows), 0), np.float32)
+    )
     return (rows, targets.cpu().numpy(), predictions, losses.double().cpu().numpy(), probabilities)
 
 
 def _joined(parts: list[tuple[np.ndarray, ...]]) -> Evaluation:
-    row, label, prediction, loss, probabilities = (np.concatenate(c) for c in
-                                                   zip(*parts, strict=True))
+    row, label, prediction, loss, probabilities = (
+        np.concatenate(c) for c in zip(*parts, strict=True)
+    )
     order = np.argsort(row, kind="stable")
-    return Evaluation(row[order], label[order], prediction[order], loss[order],
-                      probabilities[order] if probabilities.shape[1] else None)
+    return Evaluation(
+        row[order],
+        label[order],
+        prediction[order],
+        loss[order],
+        probabilities[order] if probabilities.shape[1] else None,
+    )
 
 
 def _examples_of_rows(layout: layouts.Layout, features: Features) -> np.ndarray:

@@ -92,13 +92,19 @@ class Layout:
     def attention_dropout(self, p: float) -> bool:
         """Whether any member drops attention weights."""
         return self.streams is not None and any(
-            self.rate(member, p) > 0.0 for member in range(len(self.token_bounds)))
+            self.rate(member, p) > 0.0 for member in range(len(self.token_bounds))
+        )
 
 
-def build(features: Features, members: Sequence[np.ndarray], pool: Pool, device: torch.device,
-          streams: Sequence[Stream] | None = None,
-          dropout_rates: Sequence[float | None] | None = None,
-          positions_only: bool = False) -> Layout:
+def build(
+    features: Features,
+    members: Sequence[np.ndarray],
+    pool: Pool,
+    device: torch.device,
+    streams: Sequence[Stream] | None = None,
+    dropout_rates: Sequence[float | None] | None = None,
+    positions_only: bool = False,
+) -> Layout:
     """The layout of one micro-batch: `members[k]` holds the examples of member k.
 
     positions_only: token ids are not needed (a cached prefix stands in for the lower blocks).
@@ -131,10 +137,18 @@ def build(features: Features, members: Sequence[np.ndarray], pool: Pool, device:
     if features.token_type is not None and not positions_only:
         segments = _tensor(features.token_type[token_index].astype(np.int64), device)
     return Layout(
-        ids=_tensor(ids, device), positions=_tensor(positions, device), token_type=segments,
-        token_bounds=token_bounds, row_bounds=[(int(a), int(b)) for a, b in row_bounds],
-        rows=_tensor(rows.astype(np.int64), device), targets=_tensor(targets.astype(np.int64), device),
-        order=order, token_index=token_index, groups=groups, one_row_per_sequence=pool != "labelled", streams=streams,
+        ids=_tensor(ids, device),
+        positions=_tensor(positions, device),
+        token_type=segments,
+        token_bounds=token_bounds,
+        row_bounds=[(int(a), int(b)) for a, b in row_bounds],
+        rows=_tensor(rows.astype(np.int64), device),
+        targets=_tensor(targets.astype(np.int64), device),
+        order=order,
+        token_index=token_index,
+        groups=groups,
+        one_row_per_sequence=pool != "labelled",
+        streams=streams,
         dropout_rates=dropout_rates or [None] * len(members),
     )
 
@@ -152,8 +166,9 @@ def _longest_first(indices: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return indices[np.argsort(-lengths[indices], kind="stable")]
 
 
-def _groups(lengths: np.ndarray, starts: np.ndarray, first: int, last: int,
-            device: torch.device) -> list[Group]:
+def _groups(
+    lengths: np.ndarray, starts: np.ndarray, first: int, last: int, device: torch.device
+) -> list[Group]:
     """Cut one member's sequences, longest first, into groups of like length."""
     groups = []
     like = 0.0 if device.type == "cuda" else _LIKE  # a kernel launch costs more than its padding
@@ -169,8 +184,14 @@ def _groups(lengths: np.ndarray, starts: np.ndarray, first: int, last: int,
     return groups
 
 
-def _group(lengths: np.ndarray, starts: np.ndarray, first: int, last: int, longest: int,
-           device: torch.device) -> Group:
+def _group(
+    lengths: np.ndarray,
+    starts: np.ndarray,
+    first: int,
+    last: int,
+    longest: int,
+    device: torch.device,
+) -> Group:
     size = last - first
     begin, end = int(starts[first]), int(starts[last])
     if size * longest == end - begin:
@@ -180,6 +201,14 @@ def _group(lengths: np.ndarray, starts: np.ndarray, first: int, last: int, longe
     gather = np.where(inside, starts[first:last, None] + places, begin)
     mask = torch.zeros((size, 1, 1, longest))
     mask.view(size, longest)[torch.from_numpy(~inside)] = float("-inf")
-    return Group(begin, end, first, last, size, longest,
-                 _tensor(gather.reshape(-1), device), _tensor(np.flatnonzero(inside), device),
-                 mask.to(device))
+    return Group(
+        begin,
+        end,
+        first,
+        last,
+        size,
+        longest,
+        _tensor(gather.reshape(-1), device),
+        _tensor(np.flatnonzero(inside), device),
+        mask.to(device),
+    )

@@ -31,8 +31,13 @@ from tuneoff.training.passes import Passes
 _PADDED_PARTS = 4  # sorted parts of a batch where padding is computed: performance notes, section 1
 
 
-def train_cohort(specs: Sequence[RunSpec], material: Material, checkpoint: Path | None = None,
-                 limits: Limits = Limits(), report: Report | None = None) -> list[Outcome]:
+def train_cohort(
+    specs: Sequence[RunSpec],
+    material: Material,
+    checkpoint: Path | None = None,
+    limits: Limits = Limits(),
+    report: Report | None = None,
+) -> list[Outcome]:
     """Train, choose the best checkpoint on the validation split, test once; in the specs' order.
 
     checkpoint: file that holds the whole state of the cohort, written atomically; when it exists,
@@ -52,9 +57,14 @@ def train_cohort(specs: Sequence[RunSpec], material: Material, checkpoint: Path 
         losses = cohort.step()
         evaluated = cohort.evaluate_due()
         if report is not None:
-            report(Progress(sum(m.step for m in cohort.members),
-                            sum(m.step if m.finished else m.steps for m in cohort.members),
-                            losses, "evaluated" if evaluated else ""))
+            report(
+                Progress(
+                    sum(m.step for m in cohort.members),
+                    sum(m.step if m.finished else m.steps for m in cohort.members),
+                    losses,
+                    "evaluated" if evaluated else "",
+                )
+            )
         if checkpoint is not None and time.monotonic() - saved >= limits.checkpoint_seconds:
             checkpoints.save(checkpoint, cohort.members)
             saved = time.monotonic()
@@ -107,25 +117,36 @@ class Cohort:
         for member, count in zip(members, tokens, strict=True):
             member.tokens += count
             member.seconds["train"] += spent * count / max(1, sum(tokens))
-            if self.limits.seconds is not None and member.seconds["train"] > self.limits.seconds \
-                    and not member.finished:
-                member.leave("over_budget", f"training took longer than "
-                             f"{self.limits.seconds:.0f} s; stopped at step {member.step} of "
-                             f"{member.steps}")
+            if (
+                self.limits.seconds is not None
+                and member.seconds["train"] > self.limits.seconds
+                and not member.finished
+            ):
+                member.leave(
+                    "over_budget",
+                    f"training took longer than "
+                    f"{self.limits.seconds:.0f} s; stopped at step {member.step} of "
+                    f"{member.steps}",
+                )
         if any(member.finished for member in members):
             self.begin()
         return losses
 
     def _finish_step(self, member: Member, loss: float) -> None:
-        if not np.isfinite(loss) and not member.loss_scale.enabled or member.loss_scale.exhausted:
-            member.leave("diverged", f"the loss became {loss} at step {member.step + 1} of "
-                         f"{member.steps} (learning rate {member.spec.learning_rate:g}); "
-                         "try a smaller learning rate or a longer warm-up")
+        if (not np.isfinite(loss) and not member.loss_scale.enabled) or member.loss_scale.exhausted:
+            member.leave(
+                "diverged",
+                f"the loss became {loss} at step {member.step + 1} of "
+                f"{member.steps} (learning rate {member.spec.learning_rate:g}); "
+                "try a smaller learning rate or a longer warm-up",
+            )
             return
         member.losses.append(loss)
         member.update()
 
-    def _parts(self, members: list[Member], batches: list[np.ndarray]) -> list[dict[int, np.ndarray]]:
+    def _parts(
+        self, members: list[Member], batches: list[np.ndarray]
+    ) -> list[dict[int, np.ndarray]]:
         """The step's forward passes: member index -> examples."""
         lengths = self.material.features["train"].lengths
         split = []
@@ -137,19 +158,26 @@ class Cohort:
                 largest = quarter if largest is None else min(largest, quarter)
             own = None if budget is None else max(1, budget // len(members))
             split.append(micro_batches(batch, lengths, largest, own))
-        return [{index: parts[turn] for index, parts in enumerate(split) if turn < len(parts)}
-                for turn in range(max(len(parts) for parts in split))]
+        return [
+            {index: parts[turn] for index, parts in enumerate(split) if turn < len(parts)}
+            for turn in range(max(len(parts) for parts in split))
+        ]
 
-    def _forward_backward(self, members: list[Member], parts: dict[int, np.ndarray],
-                          weights: list[float]) -> dict[int, float]:
+    def _forward_backward(
+        self, members: list[Member], parts: dict[int, np.ndarray], weights: list[float]
+    ) -> dict[int, float]:
         """One forward and backward pass of some members; -> their share of the step's loss."""
         taking = [members[index] for index in parts]
         if taking != self.passes.members:
             self.passes.carry(taking)
         layout = layouts.build(
-            self.material.features["train"], list(parts.values()), self.passes.reads, self.device,
+            self.material.features["train"],
+            list(parts.values()),
+            self.passes.reads,
+            self.device,
             streams=[member.stream for member in taking],
-            dropout_rates=[member.training.dropout for member in taking])
+            dropout_rates=[member.training.dropout for member in taking],
+        )
         logits = self.passes.logits(layout, "train")
         rows = self.material.task.losses(logits, layout.targets)
         smoothing = taking[0].training.label_smoothing
@@ -158,8 +186,9 @@ class Cohort:
             rows = (1 - smoothing) * rows + smoothing * spread
         rows = rows * self._row_weights(layout, [weights[index] for index in parts], taking)
         shares = [rows[start:end].sum() for start, end in layout.row_bounds]
-        scaled = [share * member.loss_scale.value for share, member in
-                  zip(shares, taking, strict=True)]
+        scaled = [
+            share * member.loss_scale.value for share, member in zip(shares, taking, strict=True)
+        ]
         total: Tensor = scaled[0] if len(scaled) == 1 else torch.stack(scaled).sum()
         total.backward()  # type: ignore[no-untyped-call]
         values = torch.stack([share.detach() for share in shares]).tolist()
@@ -171,8 +200,9 @@ class Cohort:
         if not features.per_token or self._by_example(member):
             return 1.0 / len(batch)
         labelled = sum(
-            int((features.targets[features.offsets[i]:features.offsets[i + 1]] != -100).sum())
-            for i in batch)
+            int((features.targets[features.offsets[i] : features.offsets[i + 1]] != -100).sum())
+            for i in batch
+        )
         return 1.0 / max(1, labelled)
 
     def _by_example(self, member: Member) -> bool:
@@ -219,9 +249,14 @@ class Cohort:
         """Note an evaluation; keep the best checkpoint; stop after too many without a better."""
         mean_loss = float(np.mean(member.losses)) if member.losses else None
         member.losses.clear()
-        member.history.append({
-            "step": member.step, "epoch": member.step / member.per_epoch, "train_loss": mean_loss,
-            "validation": {k: v for k, v in scores.items() if isinstance(v, float)}})
+        member.history.append(
+            {
+                "step": member.step,
+                "epoch": member.step / member.per_epoch,
+                "train_loss": mean_loss,
+                "validation": {k: v for k, v in scores.items() if isinstance(v, float)},
+            }
+        )
         primary = member.spec.task.primary_metric
         value = float(scores[primary])  # type: ignore[arg-type]
         sign = 1.0 if get("metrics", primary).higher_is_better else -1.0
@@ -250,20 +285,29 @@ class Cohort:
                 continue
             started = time.perf_counter()
             self.passes.carry(wanted)
-            for member, result in zip(wanted, evaluate(self.passes, self.material, split),
-                                      strict=True):
+            for member, result in zip(
+                wanted, evaluate(self.passes, self.material, split), strict=True
+            ):
                 results[member.spec.run_id][split] = result
                 member.seconds["evaluation"] += (time.perf_counter() - started) / len(wanted)
-        return [self._outcome(member, results.get(member.spec.run_id, {}))
-                for member in self.members]
+        return [
+            self._outcome(member, results.get(member.spec.run_id, {})) for member in self.members
+        ]
 
     def _outcome(self, member: Member, results: dict[str, object]) -> Outcome:
         outcome = Outcome(
-            member.spec, member.status, member.reason, history=member.history,
+            member.spec,
+            member.status,
+            member.reason,
+            history=member.history,
             best_step=member.best_step if member.training.best_checkpoint else member.step,
-            steps=member.step, trainable_parameters=member.parameters.count,
-            train_seconds=member.seconds["train"], evaluation_seconds=member.seconds["evaluation"],
-            tokens=member.tokens, notes=self._notes(member))
+            steps=member.step,
+            trainable_parameters=member.parameters.count,
+            train_seconds=member.seconds["train"],
+            evaluation_seconds=member.seconds["evaluation"],
+            tokens=member.tokens,
+            notes=self._notes(member),
+        )
         if member.status != "done":
             return outcome
         columns = []
@@ -272,15 +316,18 @@ class Cohort:
             outcome.metrics[split] = result.metrics(names, self.material.classes)  # type: ignore[attr-defined]
             columns.append(result.columns(split))  # type: ignore[attr-defined]
         if columns:
-            outcome.predictions = {name: np.concatenate([part[name] for part in columns])
-                                   for name in columns[0]}
+            outcome.predictions = {
+                name: np.concatenate([part[name] for part in columns]) for name in columns[0]
+            }
         outcome.tensors = member.parameters.tensors()
         return outcome
 
     def _notes(self, member: Member) -> list[str]:
         notes = []
         if self.passes.entry > 0:
-            notes.append(f"the frozen part below place {self.passes.entry} of "
-                         f"{self.material.backbone.blocks} blocks ran once per example, "
-                         "without dropout (cache_frozen_prefix)")
+            notes.append(
+                f"the frozen part below place {self.passes.entry} of "
+                f"{self.material.backbone.blocks} blocks ran once per example, "
+                "without dropout (cache_frozen_prefix)"
+            )
         return notes

@@ -26,7 +26,8 @@ class Member:
         # The head first, from a generator of its own: all methods of a seed start from one head.
         backbone.fresh_head(torch.Generator().manual_seed(spec.seed))
         self.hooks: dict[str, Hook] = dict(
-            spec.method.settings.build(backbone, torch.Generator().manual_seed(spec.seed + 1)))
+            spec.method.settings.build(backbone, torch.Generator().manual_seed(spec.seed + 1))
+        )
         for site in backbone.head_sites:
             if site.name not in self.hooks:
                 self.hooks[site.name] = Own(site)
@@ -77,8 +78,7 @@ class Member:
 
     def update(self) -> None:
         """One optimizer step from the gathered gradients: unscale, clip, step."""
-        optimizers.set_rate(self.optimizer,
-                            schedules.factor(self.training, self.step, self.steps))
+        optimizers.set_rate(self.optimizer, schedules.factor(self.training, self.step, self.steps))
         if self.loss_scale.unscale(self.parameters):
             if self.training.max_grad_norm is not None:
                 norm = self.parameters.gradient_norm()
@@ -99,8 +99,20 @@ class Member:
 
     def state(self) -> dict[str, Any]:
         """Everything from which training goes on to the same numbers."""
-        kept = ("step", "tokens", "seconds", "history", "losses", "best", "best_score",
-                "best_step", "without_better", "finished", "status", "reason")
+        kept = (
+            "step",
+            "tokens",
+            "seconds",
+            "history",
+            "losses",
+            "best",
+            "best_score",
+            "best_step",
+            "without_better",
+            "finished",
+            "status",
+            "reason",
+        )
         return {
             "run_id": self.spec.run_id,
             "values": self.parameters.snapshot(),

@@ -46,8 +46,9 @@ def _make(training: Training, groups: list[dict[str, Any]]) -> Any:
     try:
         import bitsandbytes as bnb
     except ImportError as error:
-        raise TuneoffError(f"training.optimizer {name!r} needs bitsandbytes: "
-                           "pip install bitsandbytes") from error
+        raise TuneoffError(
+            f"training.optimizer {name!r} needs bitsandbytes: pip install bitsandbytes"
+        ) from error
     return {
         "adamw_8bit": bnb.optim.AdamW8bit,
         "paged_adamw": bnb.optim.PagedAdamW32bit,

@@ -41,8 +41,9 @@ class Parameters:
                 self.named[full] = parameter
                 key = (hook.learning_rate_ratio(name), hook.decays(name))
                 treatment.setdefault(key, []).append(parameter)
-        self.groups = [_flatten(ratio, decays, parts)
-                       for (ratio, decays), parts in treatment.items()]
+        self.groups = [
+            _flatten(ratio, decays, parts) for (ratio, decays), parts in treatment.items()
+        ]
 
     @property
     def count(self) -> int:
@@ -57,7 +58,9 @@ class Parameters:
 
     def gradient_norm(self) -> Tensor:
         """() 2-norm over all gradients, as `torch.nn.utils.clip_grad_norm_` takes it."""
-        norms = [torch.linalg.vector_norm(g.flat.grad) for g in self.groups if g.flat.grad is not None]
+        norms = [
+            torch.linalg.vector_norm(g.flat.grad) for g in self.groups if g.flat.grad is not None
+        ]
         return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
 
     def scale_gradients(self, factor: Tensor | float) -> None:

@@ -37,8 +37,9 @@ def entry_of(lowest_block: int, blocks: int) -> int:
 class PrefixCache:
     """States at `entry` of one split."""
 
-    def __init__(self, backbone: Backbone, family: Any, features: Features, entry: int,
-                 memory_bytes: int):
+    def __init__(
+        self, backbone: Backbone, family: Any, features: Features, entry: int, memory_bytes: int
+    ):
         self.entry = entry
         self.per_token = entry < family.blocks
         rows = len(features.tokens) if self.per_token else len(features)
@@ -78,7 +79,8 @@ def _width(backbone: Backbone) -> int:
 
 def _dtype(backbone: Backbone) -> torch.dtype:
     dtype: torch.dtype = next(
-        p.dtype for p in backbone.model.parameters() if p.dtype.is_floating_point)
+        p.dtype for p in backbone.model.parameters() if p.dtype.is_floating_point
+    )
     return dtype
 
 

@@ -25,23 +25,43 @@ class Bert(Family):
 
     @classmethod
     def serves(cls, backbone: Backbone) -> bool:
-        plain = getattr(backbone.config, "position_embedding_type", "absolute") in ("absolute", None)
-        return plain and backbone.head == "sequence_classification" and not getattr(
-            backbone.config, "is_decoder", False)
+        plain = getattr(backbone.config, "position_embedding_type", "absolute") in (
+            "absolute",
+            None,
+        )
+        return (
+            plain
+            and backbone.head == "sequence_classification"
+            and not getattr(backbone.config, "is_decoder", False)
+        )
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone)
         self.activation = ACT2FN[self.config.hidden_act]
         self.heads = int(self.config.num_attention_heads)
         self.scale = (self.config.hidden_size // self.heads) ** -0.5
-        self.embeddings = [self.site(f"embeddings.{part}") for part in
-                           ("word_embeddings", "token_type_embeddings", "position_embeddings",
-                            "LayerNorm")]
-        parts = ("attention.self.query", "attention.self.key", "attention.self.value",
-                 "attention.output.dense", "attention.output.LayerNorm",
-                 "intermediate.dense", "output.dense", "output.LayerNorm")
-        self.layers = [[self.site(f"encoder.layer.{i}.{part}") for part in parts]
-                       for i in range(self.blocks)]
+        self.embeddings = [
+            self.site(f"embeddings.{part}")
+            for part in (
+                "word_embeddings",
+                "token_type_embeddings",
+                "position_embeddings",
+                "LayerNorm",
+            )
+        ]
+        parts = (
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+            "attention.output.LayerNorm",
+            "intermediate.dense",
+            "output.dense",
+            "output.LayerNorm",
+        )
+        self.layers = [
+            [self.site(f"encoder.layer.{i}.{part}") for part in parts] for i in range(self.blocks)
+        ]
         own = getattr(self.config, "classifier_dropout", None)
         self.head_dropout = float(self.config.hidden_dropout_prob if own is None else own)
 
@@ -60,8 +80,15 @@ class Bert(Family):
         tokens = layout.token_bounds
         bounds = tokens if rows is None else layout.row_bounds
         kept = h_TD if rows is None else h_TD[rows]
-        a = attend(query(kept, bounds), key(h_TD, tokens), value(h_TD, tokens), layout, self.heads,
-                   scale=self.scale, dropout=self.config.attention_probs_dropout_prob)
+        a = attend(
+            query(kept, bounds),
+            key(h_TD, tokens),
+            value(h_TD, tokens),
+            layout,
+            self.heads,
+            scale=self.scale,
+            dropout=self.config.attention_probs_dropout_prob,
+        )
         a = layout.dropout(out(a, bounds), self.config.hidden_dropout_prob, bounds)
         h = norm1(a + kept, bounds)
         f = down(self.activation(up(h, bounds)), bounds)

@@ -28,10 +28,20 @@ class DistilBert(Family):
         self.activation = get_activation(self.config.activation)
         self.heads = int(self.config.n_heads)
         self.scale = (self.config.dim // self.heads) ** -0.5
-        parts = ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
-                 "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm")
-        self.layers = [[self.site(f"transformer.layer.{i}.{part}") for part in parts]
-                       for i in range(self.blocks)]
+        parts = (
+            "attention.q_lin",
+            "attention.k_lin",
+            "attention.v_lin",
+            "attention.out_lin",
+            "sa_layer_norm",
+            "ffn.lin1",
+            "ffn.lin2",
+            "output_layer_norm",
+        )
+        self.layers = [
+            [self.site(f"transformer.layer.{i}.{part}") for part in parts]
+            for i in range(self.blocks)
+        ]
 
     def embed(self, layout: Layout) -> Tensor:
         bounds = layout.token_bounds
@@ -45,8 +55,15 @@ class DistilBert(Family):
         tokens = layout.token_bounds
         bounds = tokens if rows is None else layout.row_bounds
         kept = h_TD if rows is None else h_TD[rows]
-        a = attend(query(kept, bounds), key(h_TD, tokens), value(h_TD, tokens), layout, self.heads,
-                   scale=self.scale, dropout=self.config.attention_dropout)
+        a = attend(
+            query(kept, bounds),
+            key(h_TD, tokens),
+            value(h_TD, tokens),
+            layout,
+            self.heads,
+            scale=self.scale,
+            dropout=self.config.attention_dropout,
+        )
         h = norm1(out(a, bounds) + kept, bounds)
         f = down(self.activation(up(h, bounds)), bounds)
         return norm2(layout.dropout(f, self.config.dropout, bounds) + h, bounds)
@@ -57,4 +74,6 @@ class DistilBert(Family):
     def logits(self, features_RD: Tensor, layout: Layout) -> Tensor:
         bounds, sites = layout.row_bounds, self.backbone.sites
         h = torch.relu(sites["pre_classifier"](features_RD, bounds))
-        return sites["classifier"](layout.dropout(h, self.config.seq_classif_dropout, bounds), bounds)
+        return sites["classifier"](
+            layout.dropout(h, self.config.seq_classif_dropout, bounds), bounds
+        )

@@ -25,17 +25,23 @@ class Gpt2(Family):
     @classmethod
     def serves(cls, backbone: Backbone) -> bool:
         config = backbone.config
-        return not (getattr(config, "reorder_and_upcast_attn", False)
-                    or getattr(config, "add_cross_attention", False))
+        return not (
+            getattr(config, "reorder_and_upcast_attn", False)
+            or getattr(config, "add_cross_attention", False)
+        )
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone)
         self.activation = ACT2FN[self.config.activation_function]
-        self.heads = int(self.config.num_heads if hasattr(self.config, "num_heads")
-                         else self.config.num_attention_heads)
+        self.heads = int(
+            self.config.num_heads
+            if hasattr(self.config, "num_heads")
+            else self.config.num_attention_heads
+        )
         self.read_config()
-        self.layers = [[self.site(f"h.{i}.{part}") for part in self.parts()]
-                       for i in range(self.blocks)]
+        self.layers = [
+            [self.site(f"h.{i}.{part}") for part in self.parts()] for i in range(self.blocks)
+        ]
 
     def read_config(self) -> None:
         """Dropout rates under names that the two architectures share."""
@@ -69,13 +75,22 @@ class Gpt2(Family):
         q, k, v = qkv(norm1(h_TD, tokens), tokens).split(h_TD.shape[1], dim=1)
         if rows is not None:
             q = q[rows]
-        a = attend(q.contiguous(), k.contiguous(), v.contiguous(), layout, self.heads,
-                   scale=self.scale(index), causal=True, dropout=self.attention_dropout)
+        a = attend(
+            q.contiguous(),
+            k.contiguous(),
+            v.contiguous(),
+            layout,
+            self.heads,
+            scale=self.scale(index),
+            causal=True,
+            dropout=self.attention_dropout,
+        )
         h = layout.dropout(out(a, bounds), self.residual_dropout, bounds) + kept
         return self.feed_forward(h, norm2, up, down, layout, bounds)
 
-    def feed_forward(self, h: Tensor, norm: object, up: object, down: object, layout: Layout,
-                     bounds: Bounds) -> Tensor:
+    def feed_forward(
+        self, h: Tensor, norm: object, up: object, down: object, layout: Layout, bounds: Bounds
+    ) -> Tensor:
         """h + MLP(norm(h))."""
         f = down(self.activation(up(norm(h, bounds), bounds)), bounds)  # type: ignore[operator]
         return h + layout.dropout(f, self.residual_dropout, bounds)
@@ -100,8 +115,16 @@ class GptNeo(Gpt2):
 
     def parts(self) -> tuple[str, ...]:
         inner = "attn.attention."
-        return ("ln_1", inner + "q_proj", inner + "k_proj", inner + "v_proj", inner + "out_proj",
-                "ln_2", "mlp.c_fc", "mlp.c_proj")
+        return (
+            "ln_1",
+            inner + "q_proj",
+            inner + "k_proj",
+            inner + "v_proj",
+            inner + "out_proj",
+            "ln_2",
+            "mlp.c_fc",
+            "mlp.c_proj",
+        )
 
     def block(self, index: int, h_TD: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
         norm1, query, key, value, out, norm2, up, down = self.layers[index]
@@ -113,8 +136,16 @@ class GptNeo(Gpt2):
         longest = max(group.length for group in layout.groups)
         if self.config.attention_layers[index] == "local" and longest > self.config.window_size:
             window = int(self.config.window_size)
-        a = attend(query(x if rows is None else x[rows], bounds), key(x, tokens), value(x, tokens),
-                   layout, self.heads, scale=1.0, causal=True, dropout=self.attention_dropout,
-                   window=window)
+        a = attend(
+            query(x if rows is None else x[rows], bounds),
+            key(x, tokens),
+            value(x, tokens),
+            layout,
+            self.heads,
+            scale=1.0,
+            causal=True,
+            dropout=self.attention_dropout,
+            window=window,
+        )
         h = layout.dropout(out(a, bounds), self.residual_dropout, bounds) + kept
         return self.feed_forward(h, norm2, up, down, layout, bounds)

@@ -30,13 +30,23 @@ class Llama(Family):
         self.activation = ACT2FN[self.config.hidden_act]
         self.heads = int(self.config.num_attention_heads)
         self.key_heads = int(self.config.num_key_value_heads or self.heads)
-        self.width = int(getattr(self.config, "head_dim", None)
-                         or self.config.hidden_size // self.heads)
-        parts = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-                 "self_attn.o_proj", "post_attention_layernorm",
-                 "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-        self.layers = [[self.site(f"layers.{i}.{part}") for part in parts]
-                       for i in range(self.blocks)]
+        self.width = int(
+            getattr(self.config, "head_dim", None) or self.config.hidden_size // self.heads
+        )
+        parts = (
+            "input_layernorm",
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+            "self_attn.o_proj",
+            "post_attention_layernorm",
+            "mlp.gate_proj",
+            "mlp.up_proj",
+            "mlp.down_proj",
+        )
+        self.layers = [
+            [self.site(f"layers.{i}.{part}") for part in parts] for i in range(self.blocks)
+        ]
         self.rotary = getattr(backbone.model, backbone.base_prefix).rotary_emb
 
     def embed(self, layout: Layout) -> Tensor:
@@ -49,15 +59,26 @@ class Llama(Family):
         kept = h_TD if rows is None else h_TD[rows]
         x = norm1(h_TD, tokens)
         cos, sin = (part[0, :, None, :] for part in self.rotary(h_TD, layout.positions[None]))
-        q = self._turn(query(x if rows is None else x[rows], bounds),
-                       cos if rows is None else cos[rows], sin if rows is None else sin[rows])
+        q = self._turn(
+            query(x if rows is None else x[rows], bounds),
+            cos if rows is None else cos[rows],
+            sin if rows is None else sin[rows],
+        )
         k = self._turn(key(x, tokens), cos, sin)
         v = value(x, tokens).unflatten(1, (-1, self.width))
         if self.key_heads != self.heads:
             k = k.repeat_interleave(self.heads // self.key_heads, dim=1)
             v = v.repeat_interleave(self.heads // self.key_heads, dim=1)
-        a = attend(q.flatten(1), k.flatten(1), v.flatten(1), layout, self.heads,
-                   scale=self.width**-0.5, causal=True, dropout=self.config.attention_dropout)
+        a = attend(
+            q.flatten(1),
+            k.flatten(1),
+            v.flatten(1),
+            layout,
+            self.heads,
+            scale=self.width**-0.5,
+            causal=True,
+            dropout=self.config.attention_dropout,
+        )
         h = out(a, bounds) + kept
         x = norm2(h, bounds)
         return h + down(self.activation(gate(x, bounds)) * up(x, bounds), bounds)
