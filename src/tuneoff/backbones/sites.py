@@ -86,8 +86,11 @@ class Own(Hook):
             if shared is not None and key in shared:
                 copy = shared[key]
             else:
-                copy = nn.Parameter(value.detach().clone().float() if value.dtype in
-                                    (torch.float16, torch.bfloat16) else value.detach().clone())
+                copy = nn.Parameter(
+                    value.detach().clone().float()
+                    if value.dtype in (torch.float16, torch.bfloat16)
+                    else value.detach().clone()
+                )
                 if shared is not None:
                     shared[key] = copy
             self.register_parameter(name, copy)
@@ -100,8 +103,9 @@ class Own(Hook):
         return not self._norm and super().decays(name)
 
     def merged(self, site: Site) -> dict[str, Tensor]:
-        return {name: value.detach() for name, value in self._parameters.items()
-                if value is not None}
+        return {
+            name: value.detach() for name, value in self._parameters.items() if value is not None
+        }
 
 
 class Site:
@@ -112,8 +116,9 @@ class Site:
     what follows the last block; is_head: new, without pretrained weights, trained by every method.
     """
 
-    def __init__(self, name: str, module: nn.Module, kind: Kind, role: str, block: int,
-                 is_head: bool = False):
+    def __init__(
+        self, name: str, module: nn.Module, kind: Kind, role: str, block: int, is_head: bool = False
+    ):
         self.name, self.module, self.kind = name, module, kind
         self.role, self.block, self.is_head = role, block, is_head
         self.hooks: list[Hook | None] = []
@@ -122,6 +127,9 @@ class Site:
         self.quantized = type(module).__name__ in ("Linear4bit", "Linear8bitLt")
         self.dequantized: Tensor | None = None
         """An `nf4`/`fp4` weight kept dequantized, (O, I), within the memory budget."""
+        self.low: Tensor | None = None
+        """A plain weight once more in 16 bits, (O, I): what autocast would make of it anew in
+        every product. Used under autocast alone."""
         module_bias = getattr(module, "bias", None)
         self.has_bias = module_bias is not None
         if kind == "linear":
@@ -130,7 +138,9 @@ class Site:
             self.in_features, self.out_features = module.weight.shape  # type: ignore[union-attr]
         else:
             weight = getattr(module, "weight", None)
-            self.in_features = self.out_features = int(weight.shape[-1]) if weight is not None else 0
+            self.in_features = self.out_features = (
+                int(weight.shape[-1]) if weight is not None else 0
+            )
 
     def __repr__(self) -> str:
         return f"Site({self.name}, {self.role}, block {self.block})"
@@ -152,8 +162,25 @@ class Site:
             return dequantize(self.module)
         return weight.t() if self.transposed else weight  # type: ignore[no-any-return]
 
+    def weight_in(self, dtype: torch.dtype) -> Tensor:
+        """(O, I) frozen weight in the type of a product."""
+        if self.low is not None and self.low.dtype == dtype:
+            return self.low
+        return self.weight().to(dtype)
+
+    def lower(self, dtype: torch.dtype | None) -> None:
+        """Keep the frozen weight in 16 bits too, for autocast; None forgets it."""
+        if dtype is None or self.kind != "linear" or self.quantized:
+            self.low = None
+        elif self.low is None or self.low.dtype != dtype:
+            self.low = self.weight().detach().to(dtype).contiguous()
+
     def frozen(self, x_TI: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The frozen module alone."""
+        if self.low is not None and torch.is_autocast_enabled(x_TI.device.type):
+            bias, low = self.bias, self.low
+            bias = None if bias is None else bias.to(low.dtype)
+            return F.linear(x_TI.to(low.dtype), low, bias)
         if self.dequantized is not None:
             bias, weight = self.bias, self.dequantized
             entered = x_TI.to(weight.dtype)
@@ -171,8 +198,13 @@ class Site:
             weight = parameters["weight"]
             return F.linear(x, weight.t() if self.transposed else weight, parameters.get("bias"))
         if isinstance(self.module, nn.LayerNorm):
-            return F.layer_norm(x, self.module.normalized_shape, parameters["weight"],
-                                parameters.get("bias"), self.module.eps)
+            return F.layer_norm(
+                x,
+                self.module.normalized_shape,
+                parameters["weight"],
+                parameters.get("bias"),
+                self.module.eps,
+            )
         if type(self.module) is nn.Embedding:  # Gemma's, for one, scales what it looks up
             return F.embedding(x, parameters["weight"], self.module.padding_idx)
         here, self.module.forward = self.module.forward, self._forward
@@ -187,8 +219,10 @@ class Site:
         if not any(hooks):
             return self.frozen(x)
         first = hooks[0]
-        if first is not None and first.fused is not None and all(
-            type(hook) is type(first) for hook in hooks
+        if (
+            first is not None
+            and first.fused is not None
+            and all(type(hook) is type(first) for hook in hooks)
         ):
             return type(first).fused(self, x, bounds, hooks)  # type: ignore[misc, no-any-return]
         return self.member_by_member(x, bounds)
@@ -211,9 +245,14 @@ class Site:
                 hook.before(part, self) if hook is not None and hook.changes_input else part
                 for hook, part in zip(hooks, inputs, strict=True)
             ]
-            whole = all(keeps) and not any(hook is not None and hook.changes_input for hook in hooks)
-            joined = x if whole else torch.cat(
-                [part for part, keep in zip(entered, keeps, strict=True) if keep])
+            whole = all(keeps) and not any(
+                hook is not None and hook.changes_input for hook in hooks
+            )
+            joined = (
+                x
+                if whole
+                else torch.cat([part for part, keep in zip(entered, keeps, strict=True) if keep])
+            )
             sizes = [len(part) for part, keep in zip(entered, keeps, strict=True) if keep]
             pieces = iter(self.frozen(joined).split(sizes))
             frozen = [next(pieces) if keep else None for keep in keeps]

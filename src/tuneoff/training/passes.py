@@ -19,12 +19,15 @@ from tuneoff.training.member import Member
 from tuneoff.training.outcome import Limits, Material
 from tuneoff.training.prefix import PrefixCache, entry_of
 
+_LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 class Passes:
     """The members' hooks hang on the backbone from `carry` on, until others are carried."""
 
-    def __init__(self, material: Material, members: Sequence[Member], training: Training,
-                 limits: Limits):
+    def __init__(
+        self, material: Material, members: Sequence[Member], training: Training, limits: Limits
+    ):
         self.material, self.limits, self.training = material, limits, training
         backbone = material.backbone
         self.family: Any = family_of(backbone)
@@ -38,6 +41,9 @@ class Passes:
             self.family = Padded(backbone)
         self.family.gradient_checkpointing = training.gradient_checkpointing
         self._caches: dict[str, PrefixCache] = {}
+        for site in backbone.sites.values():
+            replaced = all(getattr(m.hooks.get(site.name), "replaces", False) for m in members)
+            site.lower(None if replaced else _LOW.get(training.precision))
         self.carry(members)
 
     @property
@@ -76,8 +82,12 @@ class Passes:
             attach(backbone, [])
             with self.precision():
                 self._caches[split] = PrefixCache(
-                    backbone, self.family, self.material.features[split], self.entry,
-                    self.limits.prefix_cache_bytes)
+                    backbone,
+                    self.family,
+                    self.material.features[split],
+                    self.entry,
+                    self.limits.prefix_cache_bytes,
+                )
             self.carry(carried)
         return self._caches[split]
 
@@ -93,7 +103,7 @@ class Passes:
 
     def precision(self) -> AbstractContextManager[Any]:
         """Autocast for bf16 and fp16; fp32 and tf32 need none."""
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.training.precision)
+        dtype = _LOW.get(self.training.precision)
         if dtype is None:
             return nullcontext()
         return torch.autocast(self.material.backbone.device.type, dtype=dtype)
