@@ -1,4 +1,4 @@
-"""A small study that was really run: tiny backbones, invented reviews, the engine's own training."""
+"""A small study that was really run: a tiny backbone, invented reviews, the engine's training."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ def run_study(
         training={"max_steps": steps, "batch_size": 8},
     )  # fmt: skip
     out = folder / "out"
+    runs: dict[str, list[str]] = {}
     with Ledger(out) as ledger:
         for spec in expand(study):
             made = load(BackboneOptions(**options(spec.backbone)), classes=CLASSES)
@@ -89,11 +90,13 @@ def run_study(
                 "versions": {"tuneoff": "0.1.0"},
             }  # fmt: skip
             ledger.append(record, outcome.predictions)
+            runs.setdefault(spec.method.name, []).append(spec.run_id)
     names = [spec.name for spec in study.methods]
     contest = {
         "backbone": "tiny", "task": "reviews", "metric": "accuracy", "best": names[0],
         "tied_with_best": names, "headline": f"Use {best or names[0]}.",
-        "methods": [{"method": name, "n": seeds, "mean": 0.5, "interval": [0.4, 0.6]}
+        "methods": [{"method": name, "n": seeds, "mean": 0.5, "interval": [0.4, 0.6],
+                     "run_ids": runs[name]}
                     for name in names],
         "answers": [{"use": "best_balance", "method": best or names[0]}],
     }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -48,6 +49,7 @@ def test_the_verdicts_winner_is_saved_checked_and_merged(study):
     assert "lora" in card.data.tags
     for fixed in ("Use lora.", "PeftModel", "tuneoff predict", "reviews"):
         assert fixed in card.text
+    assert "| **lora** |" in card.text
     assert not list(study.glob(".winner*"))
 
 
@@ -87,6 +89,19 @@ def _tampered(study, monkeypatch):
     assert not check["passed"]
     assert check["failures"]
     assert not (study / "other.failed" / "README.md").exists()
+
+
+def test_the_cards_code_runs_as_it_stands(study, nearby, capsys):
+    folder = export_winner(study, to=study / "shown")
+    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2  # PEFT, and merged
+    printed = []
+    for block in blocks:
+        code = block.replace("FOLDER", str(folder)).replace("first text", "w10 w11 w40")
+        exec(compile(code, "README.md", "exec"), {})
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert any(name in printed[0] for name in ("bad", "fair", "good"))
 
 
 def test_a_method_that_cannot_be_merged_keeps_its_own_form(study, nearby):
@@ -173,7 +188,7 @@ def test_each_contest_has_a_folder(study, tmp_path, nearby):
     shutil.copytree(study, tmp_path / "two", ignore=shutil.ignore_patterns("winner*", "other*"))
     two = tmp_path / "two"
     verdict = json.loads((two / "verdict.json").read_text())
-    verdict["contests"].append({**verdict["contests"][0], "task": "again"})
+    verdict["contests"].append({**verdict["contests"][0], "task": "again", "methods": []})
     (two / "verdict.json").write_text(json.dumps(verdict))
     lines = (two / "results.jsonl").read_text().splitlines()
     record = json.loads(lines[0])

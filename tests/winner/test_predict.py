@@ -8,9 +8,9 @@ import json
 import shutil
 
 import numpy as np
-import pytest
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from tests.winner.study_folder import CLASSES, run_study
 from tuneoff.errors import BackboneError, DataError

@@ -114,7 +114,9 @@ def _use(manifest: Manifest, check: Mapping[str, Any]) -> str:
         "```sh\ntuneoff predict FOLDER --input new.csv --output predicted.csv\n```"
     ]
     if manifest.form == "peft":
-        parts.append(f"With PEFT:\n\n```python\n{_peft_code(manifest)}\n```")
+        parts.append(
+            f"With PEFT:\n\n```python\n{_peft_code(manifest, check['head']['sites'])}\n```"
+        )
     if manifest.form == "model":
         parts.append(f"With transformers:\n\n```python\n{_plain_code(manifest, 'FOLDER')}\n```")
     if "value" in check.get("merged", {}):
@@ -126,7 +128,7 @@ def _use(manifest: Manifest, check: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _peft_code(manifest: Manifest) -> str:
+def _peft_code(manifest: Manifest, heads: list[str]) -> str:
     options = manifest.backbone.options
     base = str(folder_of(manifest.backbone.path) or manifest.backbone.path)
     arguments = [repr(base), f"num_labels={len(manifest.classes)}", "id2label=names"]
@@ -136,7 +138,7 @@ def _peft_code(manifest: Manifest) -> str:
     quantized: list[str] = []
     if options["quantization"] != "none":
         auto.append("BitsAndBytesConfig")
-        quantized = [_quantization_code(manifest)]
+        quantized = [_quantization_code(manifest, heads)]
         arguments.append("quantization_config=quantization")
     lines = [
         "import torch",
@@ -152,12 +154,12 @@ def _peft_code(manifest: Manifest) -> str:
     ])  # fmt: skip
 
 
-def _quantization_code(manifest: Manifest) -> str:
+def _quantization_code(manifest: Manifest, heads: list[str]) -> str:
     options = manifest.backbone.options
-    skip = 'llm_int8_skip_modules=["classifier", "score", "pre_classifier", "classification_head", '
-    skip += '"pooler", "lm_head"]  # a new head must not be quantized'
+    kept = json.dumps([*heads, "lm_head"])
+    skip = f"llm_int8_skip_modules={kept},  # a new head must not be quantized"
     if options["quantization"] == "int8":
-        return f"quantization = BitsAndBytesConfig(load_in_8bit=True, {skip}\n)"
+        return f"quantization = BitsAndBytesConfig(\n    load_in_8bit=True,\n    {skip}\n)"
     return (
         f"quantization = BitsAndBytesConfig(\n    load_in_4bit=True, bnb_4bit_quant_type="
         f'"{options["quantization"]}", bnb_4bit_use_double_quant={options["double_quantization"]},'
@@ -253,7 +255,7 @@ def _results(manifest: Manifest, record: Mapping[str, Any], verdict: Contest | N
     rows = [
         f"| method | seeds | {name}, mean | {level} interval | against the best |",
         "| --- | --- | --- | --- | --- |",
-        *(_row(metric, one, verdict, manifest) for one in verdict.ranked),
+        *(_row(metric, one, verdict, manifest.run_id) for one in verdict.ranked),
     ]
     lines.append("\n".join(rows))
     if verdict.noise_floor and verdict.noise_floor.sentence:
@@ -261,8 +263,8 @@ def _results(manifest: Manifest, record: Mapping[str, Any], verdict: Contest | N
     return "\n\n".join(lines)
 
 
-def _row(metric: str, one: MethodResult, verdict: Contest, manifest: Manifest) -> str:
-    shown = f"**{one.method}**" if one.method == manifest.method.name else one.method
+def _row(metric: str, one: MethodResult, verdict: Contest, run_id: str) -> str:
+    shown = f"**{one.method}**" if run_id in (one.run_ids or ()) else one.method
     versus = "best" if one.method == verdict.best else ""
     if not versus and one.versus_best and one.versus_best.difference is not None:
         tied = " (tied)" if one.method in verdict.tied_with_best else ""

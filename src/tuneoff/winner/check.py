@@ -191,7 +191,8 @@ def judge(
     if "library" in answers:
         name = "PeftModel.from_pretrained" if manifest.form == "peft" else (
             "AutoModelForSequenceClassification.from_pretrained")  # fmt: skip
-        content["library"] = _compared(recorded, answers["library"], rough, name, failures)
+        rows = answers["library_index"]
+        content["library"] = _compared(recorded, answers["library"], rough, name, failures, rows)
     if "bare" in answers:
         bare = answers["bare"]
         changed = float(np.abs(bare - answers["reloaded"][: len(bare)]).max())
@@ -205,14 +206,19 @@ def judge(
 
 
 def _compared(
-    recorded: Recorded, found: np.ndarray, tolerance: float, loader: str, failures: list[str]
+    recorded: Recorded,
+    found: np.ndarray,
+    tolerance: float,
+    loader: str,
+    failures: list[str],
+    rows: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """How probabilities of the first rows differ from the recorded ones."""
-    n = len(found)
-    old = recorded.probabilities[:n]
-    difference = float(np.abs(found - old).max())
-    other = np.flatnonzero(found.argmax(-1) != recorded.prediction[:n])
-    margin = old[other, recorded.prediction[other]] - old[other, found[other].argmax(-1)]
+    """How probabilities differ from the recorded ones. found: (n, C) of all rows, or of `rows`."""
+    rows = np.arange(len(found)) if rows is None else rows
+    n, old, predicted = len(rows), recorded.probabilities[rows], recorded.prediction[rows]
+    difference = float(np.abs(found - old).max(initial=0.0))
+    other = np.flatnonzero(found.argmax(-1) != predicted)
+    margin = old[other, predicted[other]] - old[other, found[other].argmax(-1)]
     ties = int((margin <= 2 * tolerance).sum())
     differ = len(other) - ties
     if differ:

@@ -74,9 +74,15 @@ def headline(contest: Mapping[str, Any]) -> tuple[str | None, str]:
 def _best_seed(
     rivals: Sequence[Record], method: str, contest: Mapping[str, Any], why: str
 ) -> Choice:
-    mine = [record for record in rivals if record["method"] == method]
+    judged = _judged(contest)
+    current = set().union(*judged.values())
+    if method in judged:
+        mine = [record for record in rivals if record["run_id"] in judged[method]]
+    else:
+        mine = [record for record in rivals if record["method"] == method]
+        mine = [one for one in mine if one["run_id"] in current] or mine
     if not mine:
-        known = sorted({record["method"] for record in rivals})
+        known = sorted({*judged, *(record["method"] for record in rivals)})
         raise LedgerError(
             f"method {method!r} has no runs{nearest(method, known)}. Methods: {', '.join(known)}"
         )
@@ -87,6 +93,12 @@ def _best_seed(
     done = sum(record["status"] == "done" for record in mine)
     of = f"; of {done} seeds, the best on validation" if done > 1 else ""
     return Choice(best, contest, why + of)
+
+
+def _judged(contest: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Run ids by the verdict's names of methods: one setting each, and nothing stale."""
+    rows = contest.get("methods", ())
+    return {row["method"]: set(row["run_ids"]) for row in rows if row.get("run_ids")}
 
 
 def _of_run(

@@ -9,17 +9,19 @@ the one that trained or exported but these files.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tuneoff.settings import Settings
+
+if TYPE_CHECKING:
+    from tuneoff.training.features import Features
 
 
 class Job(Settings):
@@ -60,8 +62,9 @@ def work(job: Job) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if loaded.manifest.form != "model":
         answers["bare"] = _bare(loaded, _first(texts, job.bare_rows), job.batch_size)
     if loaded.manifest.form != "hooks":
-        ids = [features.tokens[a:b].tolist() for a, b in _spans(features.offsets, job.library_rows)]
-        answers["library"] = _library(loaded, job.folder, ids, features, job.batch_size)
+        rows = unambiguous(features, loaded.scorer.backbone.config.pad_token_id)[: job.library_rows]
+        answers["library_index"] = rows
+        answers["library"] = _library(loaded, job.folder, features, rows, job.batch_size)
     del loaded
     if job.merged:
         merged = load_winner(job.folder / "merged", job.device)
@@ -103,8 +106,16 @@ def _bare(loaded: Any, texts: dict[str, list[str]], batch_size: int) -> np.ndarr
     return scorer.probabilities(loaded.features(texts), batch_size)
 
 
+def unambiguous(features: Features, pad_id: int | None) -> np.ndarray:
+    """The rows without the padding token in their text: transformers takes it for padding there
+    (positions in RoBERTa, the last token in GPT-2), and then reads another text than we do."""
+    lengths = features.lengths
+    padded = np.repeat(np.arange(len(lengths)), lengths)[features.tokens == pad_id]
+    return np.setdiff1d(np.arange(len(lengths)), padded)
+
+
 def _library(
-    loaded: Any, folder: Path, ids: Sequence[Sequence[int]], features: Any, batch_size: int
+    loaded: Any, folder: Path, features: Features, rows: np.ndarray, batch_size: int
 ) -> np.ndarray:
     """Through the loaders that people use: PEFT's, or transformers' own."""
     from transformers import AutoModelForSequenceClassification
@@ -121,10 +132,10 @@ def _library(
         base = load(backbone.options, "sequence_classification", manifest.classes, backbone.device)
         model = PeftModel.from_pretrained(base.model, folder)
     model.eval()
-    types = None
-    if features.token_type is not None:
-        spans = _spans(features.offsets, len(ids))
-        types = [features.token_type[a:b].tolist() for a, b in spans]
+    spans = [(features.offsets[row], features.offsets[row + 1]) for row in rows]
+    ids = [features.tokens[a:b].tolist() for a, b in spans]
+    segments = features.token_type
+    types = None if segments is None else [segments[a:b].tolist() for a, b in spans]
     return plain_probabilities(model, ids, types, batch_size, backbone.config.pad_token_id or 0)
 
 
@@ -156,10 +167,10 @@ def plain_probabilities(
             tensors = {name: torch.tensor(value, device=device) for name, value in inputs.items()}
             logits = model(**tensors).logits
             parts.append(logits.double().cpu().numpy())
-    return softmax(np.concatenate(parts))
+    return softmax(np.concatenate(parts)) if parts else np.empty((0, model.config.num_labels))
 
 
-def _requantized(job: Job, features: Any) -> np.ndarray:
+def _requantized(job: Job, features: Features) -> np.ndarray:
     """The merged model, its weights rounded again: what merging costs who wants 4 bits back."""
     from dataclasses import replace
 
@@ -175,11 +186,6 @@ def _requantized(job: Job, features: Any) -> np.ndarray:
 
 def _first(texts: dict[str, list[str]], count: int) -> dict[str, list[str]]:
     return {name: values[:count] for name, values in texts.items()}
-
-
-def _spans(offsets: np.ndarray, count: int) -> list[tuple[int, int]]:
-    edges = offsets[: count + 1].tolist()
-    return list(itertools.pairwise(edges))
 
 
 def main(path: str) -> None:

@@ -104,14 +104,14 @@ def best_run(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 def surplus(records: Iterable[Mapping[str, Any]], sizes: Mapping[str, int]) -> list[str]:
     """Run ids whose tensors may go. sizes: bytes of the tensors that are stored, by run id.
 
-    Large files of a method that are not its best seed's, as the records stand; files of runs
-    without a record stay, since their line may be about to be written.
+    Large files of a method, under the same settings, data and code, that are not its best seed's,
+    as the records stand; files of runs without a record stay, since their line may be about to be
+    written.
     """
-    by_contest: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    by_contest: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         if record["status"] == "done" and sizes.get(record["run_id"], 0) >= LARGE_BYTES:
-            contest = (record["backbone"], record["task"], record["method"])
-            by_contest.setdefault(contest, []).append(record)
+            by_contest.setdefault(_all_but_seed(record), []).append(record)
     unwanted = []
     for rivals in by_contest.values():
         best = best_run(rivals)
@@ -126,6 +126,14 @@ def prune(folder: Path, records: Iterable[Mapping[str, Any]]) -> list[str]:
     for run_id in unwanted:
         tensors_path(folder, run_id).unlink(missing_ok=True)
     return unwanted
+
+
+def _all_but_seed(record: Mapping[str, Any]) -> str:
+    """What the seeds of one method have in common."""
+    names = ("backbone", "task", "method", "settings", "code")
+    common = {name: record.get(name) for name in names}
+    common["data"] = (record.get("data") or {}).get("fingerprint")
+    return json.dumps(common, sort_keys=True)
 
 
 def _rank(record: Mapping[str, Any]) -> tuple[float, float, int]:
