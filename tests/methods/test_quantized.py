@@ -16,10 +16,12 @@ from torch import nn
 from tests.methods import tiny
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.quantization import dequantize, keep_dequantized
+from tuneoff.backbones.sites import Site
 from tuneoff.methods import Method
 from tuneoff.methods._peft_form import adapter_state
 from tuneoff.methods.dora import DoRA
 from tuneoff.methods.full import Full
+from tuneoff.methods.hooks.low_rank import LowRank
 from tuneoff.methods.ia3 import IA3
 from tuneoff.methods.lora import LoRA
 from tuneoff.methods.qlora import QLoRA
@@ -156,3 +158,27 @@ def test_quantized_weights_cannot_be_trained(method: Method) -> None:
 def test_qlora_asks_for_four_bits() -> None:
     assert QLoRA.quantization == "nf4"
     assert LoRA.quantization is None
+
+
+def test_eight_bits_go_through_bitsandbytes_own_product() -> None:
+    """LoRA on an int8 layer: the layer's own forward, and the update beside it."""
+    torch.manual_seed(0)
+    plain = nn.Linear(64, 32)
+    module = bnb.nn.Linear8bitLt(64, 32, has_fp16_weights=False)
+    module.load_state_dict(plain.state_dict())
+    site = Site("block.0.query", module.to("cpu").requires_grad_(False), "linear", "query", 0)
+    hook = LowRank(site, 4, 2.0, 0.0, 1.0, torch.Generator().manual_seed(0))
+    nn.init.normal_(hook.B)
+    site.hooks = [hook]
+    x = torch.randn(10, 64, requires_grad=True)
+    y = site(x, [(0, 10)])
+    update = 2.0 * x @ hook.A.t() @ hook.B.t()
+    assert float((y - (module(x) + update)).detach().abs().max()) < 1e-5
+    assert float((y - module(x)).detach().abs().max()) > 0.1
+    merged = hook.merged(site)
+    assert merged is not None
+    wanted = dequantize(module) + 2.0 * (hook.B @ hook.A).detach()
+    assert float((merged["weight"] - wanted).abs().max()) < 1e-6
+    y.sum().backward()
+    assert x.grad is not None
+    assert hook.A.grad is not None

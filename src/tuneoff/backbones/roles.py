@@ -24,16 +24,16 @@ ROLES = (
 LINEAR_ROLES = ROLES[:8]
 
 _PATTERNS: tuple[tuple[str, str], ...] = (
-    (r"(self\.query|q_proj|q_lin|Attention\.q|q_attn)$", "query"),
-    (r"(self\.key|k_proj|k_lin|Attention\.k)$", "key"),
-    (r"(self\.value|v_proj|v_lin|Attention\.v)$", "value"),
+    (r"(self\.query|q_proj|query_proj|q_lin|Attention\.q|q_attn)$", "query"),
+    (r"(self\.key|k_proj|key_proj|k_lin|Attention\.k)$", "key"),
+    (r"(self\.value|v_proj|value_proj|v_lin|Attention\.v)$", "value"),
     (r"(attn\.c_attn|query_key_value|qkv_proj|Wqkv)$", "qkv"),
     (r"(attention\.output\.dense|attn\.c_proj|out_lin|o_proj|Attention\.o|attention\.out_proj"
      r"|self_attn\.out_proj|attention\.dense|attn\.Wo)$", "attention_output"),
     (r"(mlp\.gate_proj|DenseReluDense\.wi_0)$", "ffn_gate"),
-    (r"(intermediate\.dense|mlp\.c_fc|lin1|up_proj|DenseReluDense\.wi|DenseReluDense\.wi_1"
+    (r"(intermediate\.dense|\.ffn|mlp\.c_fc|lin1|up_proj|DenseReluDense\.wi|DenseReluDense\.wi_1"
      r"|dense_h_to_4h|fc1|mlp\.Wi|gate_up_proj)$", "ffn_up"),
-    (r"(output\.dense|mlp\.c_proj|lin2|down_proj|DenseReluDense\.wo|dense_4h_to_h|fc2|mlp\.Wo)$",
+    (r"(output\.dense|ffn_output|mlp\.c_proj|lin2|down_proj|DenseReluDense\.wo|dense_4h_to_h|fc2|mlp\.Wo)$",
      "ffn_down"),
     (r"(pooler\.dense)$", "pooler"),
 )  # fmt: skip
