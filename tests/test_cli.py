@@ -14,7 +14,9 @@ import pytest
 import tuneoff
 from tuneoff import catalog, doctor, recipes, registry
 from tuneoff.backbones.names import builtin_names
-from tuneoff.study import load_study
+from tuneoff.cli import main
+from tuneoff.running import study_run
+from tuneoff.study import Study, load_study
 
 HEAVY = ("torch", "transformers", "pandas", "datasets", "numpy", "pyarrow", "sklearn", "scipy")
 
@@ -104,12 +106,63 @@ def test_faults_go_to_stderr_without_traceback(tmp_path: Path) -> None:
         (("run", "--frobnicate"), 2, "No such option"),
     ],
 )
-def test_exit_codes(arguments: tuple[str, ...], code: int, words: str, tmp_path: Path) -> None:
-    done = command(*arguments, folder=tmp_path)
-    assert done.returncode == code, done.stderr
-    assert words in done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
+def test_exit_codes(
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tuneoff", *arguments])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    out, err = capsys.readouterr()
+    assert leaving.value.code == code, err
+    assert words in err
+    assert out == ""
+
+
+def test_a_stop_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise study_run.Interrupted("stopped: the same command goes on from here")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study_run, "run_study", stop)
+    monkeypatch.setattr(sys, "argv", ["tuneoff", "run"])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    assert leaving.value.code == 130
+    assert capsys.readouterr().err == "stopped: the same command goes on from here\n"
+
+
+def test_options_of_run_reach_the_study(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+
+    def record(study: Study, out: Path, **options: Any) -> Path:
+        seen.append((study, out, options))
+        out.mkdir()
+        (out / "verdict.json").write_text("{}")
+        return out
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study_run, "run_study", record)
+    words = "run -o out --seeds 4,9 --only lora --set training.epochs=2 --workers 3 --device cpu"
+    monkeypatch.setattr(sys, "argv", ["tuneoff", *words.split(), "--retry", "--json"])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    assert leaving.value.code == 0
+    ((study, out, options),) = seen
+    assert (study.seeds, study.training.epochs, study.budget.workers) == ((4, 9), 2, 3)
+    assert [method.name for method in study.methods] == ["lora"]
+    assert (out, study.device) == (Path("out"), "cpu")
+    assert options == {"force": False, "retry": True}
+    assert capsys.readouterr().out == "{}\n"
 
 
 def test_list_and_show_as_json() -> None:

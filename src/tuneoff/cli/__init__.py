@@ -24,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_STOPPED = 130  # by the person: no error
+
 _CONTEST, _RESULTS, _ABOUT = "The contest", "What it leaves", "What there is"
 app.command("init", rich_help_panel=_CONTEST)(inspection.init)
 app.command("plan", rich_help_panel=_CONTEST)(studies.plan)
@@ -72,5 +74,6 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     # Plain print: a path or a value of the person's may look like markup.
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - the command's own voice
+    text = message if code == _STOPPED else f"error: {message}"
+    print(text, file=sys.stderr)  # noqa: T201 - the command's own voice
     sys.exit(code)
