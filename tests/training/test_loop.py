@@ -152,3 +152,24 @@ def test_tuned_parts_learn_the_task(tmp_path):
     ]
     for outcome in train_cohort(runs, stuff):
         assert outcome.metrics["test"]["loss"] < 1.0, outcome.spec.run_id
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("bert", {"peft_type": "LOHA", "r": 4}),
+        ("gpt2", {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}),
+        ("bert", {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4}),
+    ],
+)
+def test_any_peft_configuration_trains_alone(architecture, settings, tmp_path):
+    stuff = material(tmp_path, architecture, double=False, examples=200)
+    before = {n: p.clone() for n, p in stuff.backbone.model.named_parameters()}
+    run = spec("peft", rate=1e-2, training={"epochs": 6, "evaluate_every": "epoch"}, **settings)
+    outcome = train_cohort([run], stuff)[0]
+    losses = [h["train_loss"] for h in outcome.history]
+    assert losses[-1] < losses[0] - 0.01
+    after = dict(stuff.backbone.model.named_parameters())
+    frozen = [n for n in before if not n.startswith(("classifier", "score"))]
+    assert all(torch.equal(before[n], after[n]) for n in frozen)
+    assert set(after) == set(before)

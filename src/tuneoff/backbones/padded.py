@@ -88,6 +88,33 @@ class Padded:
         return "score" if "score" in sites and self.backbone.kind == "decoder" else None
 
 
+class Wrapped(Padded):
+    """A model that a method has rewritten as a whole (PEFT's own methods), one member alone."""
+
+    def __init__(self, backbone: Backbone, model: Any):
+        super().__init__(backbone)
+        self.model = model
+
+    def forward(self, layout: Layout, h: Tensor | None = None, entry: int = 0) -> Tensor:
+        assert h is None and entry == 0, "a padded forward begins with the token ids"
+        config = self.backbone.model.config
+        used = set(layout.ids.unique().tolist())
+        free = next(i for i in range(config.vocab_size) if i not in used)
+        ids, mask, _ = pad(layout, free)
+        before, config.pad_token_id = config.pad_token_id, free  # decoders find the last real token
+        self.model.train(layout.streams is not None)
+        try:
+            with _dropout(self.model, layout):
+                logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
+        finally:
+            config.pad_token_id = before
+            self.model.eval()
+        if layout.one_row_per_sequence:
+            return logits
+        real = logits[:, -ids.shape[1] :]  # virtual tokens stand in front
+        return real[mask.bool()][layout.rows]
+
+
 def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """(B, L) ids, attention mask and segment ids, padded on the right."""
     lengths = torch.diff(

@@ -15,6 +15,7 @@ from tuneoff.training.loss_scale import LossScale
 from tuneoff.training.outcome import Material, Status
 from tuneoff.training.parameters import Parameters
 from tuneoff.training.streams import Stream
+from tuneoff.training.whole import Whole
 
 
 class Member:
@@ -25,12 +26,14 @@ class Member:
         backbone = material.backbone
         # The head first, from a generator of its own: all methods of a seed start from one head.
         backbone.fresh_head(torch.Generator().manual_seed(spec.seed))
-        self.hooks: dict[str, Hook] = dict(
-            spec.method.settings.build(backbone, torch.Generator().manual_seed(spec.seed + 1))
-        )
-        for site in backbone.head_sites:
-            if site.name not in self.hooks:
-                self.hooks[site.name] = Own(site)
+        generator = torch.Generator().manual_seed(spec.seed + 1)
+        method = spec.method.settings
+        self.whole = Whole(method, backbone, generator) if method.alone else None
+        self.hooks: dict[str, Hook] = {} if self.whole else dict(method.build(backbone, generator))
+        if self.whole is None:
+            for site in backbone.head_sites:
+                if site.name not in self.hooks:
+                    self.hooks[site.name] = Own(site)
         self.stream = Stream(spec.seed, backbone.device)
         double = backbone.model.dtype == torch.float64  # only where a reference is computed
         for hook in self.hooks.values():
@@ -38,9 +41,9 @@ class Member:
             for part in hook.modules():
                 if isinstance(part, Hook):
                     part.stream = self.stream
-        self.lowest_block = min(backbone.sites[name].block for name in self.hooks)
+        self.lowest_block = min((backbone.sites[name].block for name in self.hooks), default=-1)
         """The block of the lowest trained module, from which on gradients are needed."""
-        self.parameters = Parameters(self.hooks)
+        self.parameters = Parameters({"model": self.whole} if self.whole else self.hooks)
         self.optimizer = optimizers.build(self.training, self.parameters, spec.learning_rate)
         self.examples = len(material.features["train"])
         self.steps = schedules.total_steps(self.training, self.examples)

@@ -33,6 +33,8 @@ class Parameters:
         first: dict[int, str] = {}
         for site, hook in hooks.items():
             for name, parameter in hook.named_parameters():
+                if not parameter.requires_grad:
+                    continue
                 full = f"{site}::{name}"
                 if id(parameter) in first:  # tied weights are one parameter under two names
                     self.aliases[full] = first[id(parameter)]

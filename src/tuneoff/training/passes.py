@@ -39,6 +39,9 @@ class Passes:
                 self.entry = min(self.entry, self.family.blocks - 1)
         if self.family is None:
             self.family = Padded(backbone)
+        if members[0].whole is not None:
+            assert len(members) == 1, "a method that rewrites the model is trained alone"
+            self.family, self.entry = members[0].whole.family(), 0
         self.family.gradient_checkpointing = training.gradient_checkpointing
         self._caches: dict[str, PrefixCache] = {}
         for site in backbone.sites.values():
