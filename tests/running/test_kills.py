@@ -124,7 +124,7 @@ def test_kills_change_no_number(tmp_path: Path) -> None:
 def test_many_kills_change_no_number(tmp_path: Path) -> None:
     study = written_study(
         tmp_path,
-        methods=["full", "lora", "bitfit", "top_blocks", {"lora": {"rank": 4, "dropout": 0.1}, "name": "dropped"}],
+        methods=["full", "lora", "bitfit", "top_blocks", {"method": "lora", "name": "dropped", "rank": 4, "dropout": 0.1}],
         seeds=[0, 1],
         training={"max_steps": 400, "batch_size": 8, "evaluate_every": 100},
         tuning={"probes": 2, "share": 0.5},

@@ -239,9 +239,13 @@ def _method_facts(spec: RunSpec, shape: Backbone) -> MethodFacts:
     problems = tuple(method.problems(shape))
     heads = frozenset(site.name for site in shape.head_sites)
     head_size = sum(p.numel() for site in shape.head_sites for p in site.module.parameters(False))
+    unknown = MethodFacts(head_size, 0, heads, 0, False, method.alone, problems)
     if problems or method.alone:
-        return MethodFacts(head_size, 0, heads, 0, False, method.alone, problems)
-    hooks = method.build(shape, torch.Generator().manual_seed(0))
+        return unknown
+    try:
+        hooks = method.build(shape, torch.Generator().manual_seed(0))
+    except Exception:  # noqa: BLE001 - the run itself will say what is wrong with the method
+        return unknown
     owned = heads | {name for name, hook in hooks.items() if isinstance(hook, Own)}
     parameters = {id(p): p for name, hook in hooks.items() if name not in heads
                   for p in hook.parameters()}  # fmt: skip
