@@ -20,7 +20,7 @@ from tuneoff import __version__
 
 GB = 1e9
 _LEAST_DISK_GB = 2.0
-_PARTS = ("transformers", "peft", "datasets", "scikit-learn", "scipy", "matplotlib", "jinja2")
+_PARTS = ("transformers", "peft", "datasets", "scipy", "matplotlib", "jinja2")
 
 
 @dataclass(frozen=True)

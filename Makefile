@@ -1,0 +1,33 @@
+# The first target is the quick start. VENV, OUT and PYTHON may be given: make quickstart VENV=env
+# The README shows these lines; tests/test_house.py holds both to each other.
+VENV ?= .venv
+OUT ?= runs/quickstart
+PYTHON ?= python3
+BIN = $(VENV)/bin
+
+.PHONY: quickstart test test-slow test-gpu check bench clean
+
+quickstart:  ## a virtual environment, tuneoff, and the built-in contest: about five minutes
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt .
+	$(BIN)/tuneoff run --out $(OUT)
+
+test:  ## the tests that CI runs
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+test-slow: ## the tests that take minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
+
+test-gpu: ## the tests that need CUDA
+	$(BIN)/pytest -m gpu
+
+check:  ## formatting, linter, types
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs build dist
