@@ -11,12 +11,17 @@ Three ways are compared on a folder of train.csv, validation.csv and test.csv (t
 Each takes the learning rate of the same grid that does best on validation with the first seed; the
 other seeds are then run at that rate. The epoch is chosen on validation too, and test is read for
 that epoch alone. Finished runs are kept in --out, so a stopped check goes on where it was.
+
+    python scripts/check_encoder.py --picture docs/images/encoder_loss.svg
+
+draws the loss curve that pretraining wrote into the folder, and does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import statistics
 import time
@@ -130,9 +135,38 @@ def fine_tune(
     return best | {"train_seconds": round(seconds, 1)}
 
 
+def draw_curve(folder: Path, picture: Path) -> None:
+    """The loss of pretraining against the tokens seen, in training and on the held-out books."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "tuneoff"  # the same curve gives the same file
+    from matplotlib import pyplot
+
+    record = json.loads((folder / "training.json").read_text())
+    per_step = record["settings"]["tokens_per_step"] / 1e6
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.6))
+    series = (
+        ("token_loss", "training, last 50 steps", "#9aa5b1"),
+        ("token_loss_64", "held-out books, rows of 64", "#0b6e99"),
+        ("token_loss_256", "held-out books, rows of 256", "#d9730d"),
+    )
+    for name, label, colour in series:
+        points = [(p["step"] * per_step, p[name]) for p in record["curve"] if name in p]
+        axes.plot(*zip(*points, strict=True), label=label, color=colour)
+    axes.set(xlabel="million tokens seen", ylabel="masked-token loss, nats")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, metadata={"Date": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the three CSV files")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, help="folder of the three CSV files")
+    what.add_argument("--picture", type=Path, help="draw the loss curve into this file")
     parser.add_argument("--model", type=Path, default=FOLDER)
     parser.add_argument("--out", type=Path, default=Path("build/check_encoder.json"))
     parser.add_argument("--ways", nargs="+", choices=RATES, default=list(RATES))
@@ -142,6 +176,9 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=64, help="tokens that a row may have")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    if args.picture:
+        draw_curve(args.model, args.picture)
+        return
     torch.set_num_threads(args.threads)
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     with (args.data / "train.csv").open(encoding="utf-8", newline="") as stream:
@@ -153,8 +190,10 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     runs: dict[str, dict] = json.loads(args.out.read_text()) if args.out.exists() else {}
 
+    weights = hashlib.sha256((args.model / "model.safetensors").read_bytes()).hexdigest()[:8]
+
     def run(way: str, rate: float, seed: int) -> dict:
-        key = f"{way} {rate:g} seed {seed} epochs {args.epochs}"
+        key = f"{weights} {args.data.name} {way} {rate:g} seed {seed} epochs {args.epochs}"
         if key not in runs:
             runs[key] = fine_tune(way, rate, seed, parts, args)
             part = args.out.with_suffix(".part")

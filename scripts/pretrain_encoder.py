@@ -71,6 +71,7 @@ class Settings:
     books_per_step: int = 8  # few books in a step: negatives then differ in matter, not in author
     pair_weight: float = 0.1
     temperature: float = 0.05
+    pooled_spread: float = 0.5  # of the whitened coordinates, before the tanh
     matrix_rate: float = 3e-3  # Muon, on the matrices inside the layers
     other_rate: float = 2e-3  # AdamW, on embeddings, biases, norms, pooler and head
     weight_decay: float = 0.01
@@ -346,7 +347,8 @@ def held_out(model: BertForMaskedLM, rows: Rows, s: Settings, cast) -> dict[str,
 
 def train(
     model: BertForMaskedLM,
-    data: dict[str, np.ndarray],
+    rows: Rows,
+    held_rows: Rows,
     s: Settings,
     work: Path,
     minutes: float,
@@ -361,10 +363,6 @@ def train(
         fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
 
-    number = len(data["books"]) - 1
-    held = [book for book in range(number) if book % 50 == 25]
-    rows = Rows(data, [book for book in range(number) if book not in held], s)
-    held_rows = Rows(data, held, s)
     opts = optimizers(model, s)
     lengths, shares = zip(*s.lengths, strict=True)
     step, before, curve = 0, 0.0, []
@@ -433,13 +431,36 @@ def train(
     }
 
 
+@torch.no_grad()
+def whiten_pooler(model: BertForMaskedLM, rows: Rows, s: Settings) -> None:
+    """Put a whitening of [CLS] in the pooler's place: tanh(W (h - mean)), coordinates alike in size.
+
+    The pooler that found the neighbours has kept what that takes and dropped the rest. It is thrown
+    away, as SimCLR throws its projection head away; what fed it stays, in a form from which a
+    linear head learns fast.
+    """
+    rng = np.random.default_rng([s.seed, 1])
+    tops = []
+    for _ in range(40):
+        batch = rows.draw(32, rng).to(model.device)
+        ids = batch.ids.masked_scatter(batch.masked, batch.truth)
+        tops.append(model.bert(ids).last_hidden_state[:, 0].float())
+    top_ND = torch.cat(tops)
+    mean_D = top_ND.mean(0)
+    values, vectors = torch.linalg.eigh((top_ND - mean_D).T.cov())
+    scale = (values + 0.01 * values.mean()).rsqrt()
+    weight_DD = s.pooled_spread * vectors @ torch.diag(scale) @ vectors.T
+    model.bert.pooler.dense.weight.copy_(weight_DD)
+    model.bert.pooler.dense.bias.copy_(-weight_DD @ mean_D)
+
+
 # ---------------------------------------------------------------------- the folder
 
 
 def save_folder(
     model: BertForMaskedLM, tokenizer: BertTokenizerFast, record: dict, folder: Path
 ) -> None:
-    """Write the model beside its place, then swap it in; a README that is there stays."""
+    """Write the model beside its place, then move its files in; a README that is there stays."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     model.cpu().eval()
@@ -447,9 +468,14 @@ def save_folder(
     model.config.attention_probs_dropout_prob = 0.1
     model.to(torch.float16).save_pretrained(part)
     tokenizer.save_pretrained(part)
+    facts = part / "tokenizer_config.json"  # without what says where it was loaded from
+    kept = json.loads(facts.read_text())
+    kept = {name: kept[name] for name in kept if name not in ("is_local", "local_files_only")}
+    facts.write_text(json.dumps(kept, indent=2) + "\n")
     (part / "training.json").write_text(json.dumps(record, indent=1) + "\n")
     folder.mkdir(parents=True, exist_ok=True)
     for file in part.iterdir():
+        file.chmod(0o644)
         file.replace(folder / file.name)
     part.rmdir()
 
@@ -499,7 +525,11 @@ def main() -> None:
 
     model = build_model(s, vectors, np.bincount(data["ids"], minlength=s.vocabulary))
     say(f"model: {sum(p.numel() for p in model.parameters()):,} parameters")
-    spent = train(model, data, s, work, args.minutes, args.steps)
+    books = range(len(files))
+    rows = Rows(data, [book for book in books if book % 50 != 25], s)
+    held_rows = Rows(data, [book for book in books if book % 50 == 25], s)
+    spent = train(model, rows, held_rows, s, work, args.minutes, args.steps)
+    whiten_pooler(model, rows, s)
     record = {
         "what": "masked tokens, and neighbouring rows recognised by their pooled [CLS]",
         "settings": asdict(s),
