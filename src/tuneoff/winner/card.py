@@ -74,7 +74,7 @@ def _header(manifest: Manifest, record: Mapping[str, Any]) -> dict[str, Any]:
         "library_name": "peft" if peft else "transformers",
         "pipeline_tag": "text-classification",
         "tags": [*dict.fromkeys([*tags, *(["synthetic-data"] if manifest.data.synthetic else [])])],
-        "metrics": [one["type"] for one in metrics],
+        "metrics": list(dict.fromkeys(one["type"] for one in metrics if one["type"] != "loss")),
         "model-index": [{"name": f"{manifest.study}-{manifest.method.name}", "results": [result]}],
     }
     if on_hub:
@@ -134,6 +134,7 @@ def _peft_code(manifest: Manifest, heads: list[str]) -> str:
     arguments = [repr(base), f"num_labels={len(manifest.classes)}", "id2label=names"]
     if options.get("revision"):
         arguments.append(f"revision={options['revision']!r}")
+    arguments.append(f"dtype=torch.{options['dtype']}")
     auto = ["AutoModelForSequenceClassification", "AutoTokenizer"]
     quantized: list[str] = []
     if options["quantization"] != "none":

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +130,9 @@ def _library(
     else:
         from peft import PeftModel
 
-        base = load(backbone.options, "sequence_classification", manifest.classes, backbone.device)
+        # a head in float32 on a 16-bit backbone runs under autocast alone, which people do not set
+        wide = replace(backbone.options, dtype="float32")
+        base = load(wide, "sequence_classification", manifest.classes, backbone.device)
         model = PeftModel.from_pretrained(base.model, folder)
     model.eval()
     spans = [(features.offsets[row], features.offsets[row + 1]) for row in rows]
@@ -172,8 +175,6 @@ def plain_probabilities(
 
 def _requantized(job: Job, features: Features) -> np.ndarray:
     """The merged model, its weights rounded again: what merging costs who wants 4 bits back."""
-    from dataclasses import replace
-
     from tuneoff.backbones.backbone import load
     from tuneoff.winner.manifest import read_manifest
     from tuneoff.winner.scorer import Scorer

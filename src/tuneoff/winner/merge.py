@@ -61,6 +61,8 @@ def save_merged(backbone: Backbone, hooks: Mapping[str, Hook], folder: Path) -> 
     # strict=False for buffers alone, which come from the configuration
     model.load_state_dict(state, strict=False)
     model.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)  # safetensors makes files that nobody else may read
     save_tokenizer(backbone.tokenizer, folder)
 
 

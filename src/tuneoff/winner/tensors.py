@@ -70,6 +70,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> int:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(kept, temporary, metadata={"format": "pt", "aliases": json.dumps(aliases)})
+        temporary.chmod(0o644)  # safetensors makes files that nobody else may read
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         size = temporary.stat().st_size
