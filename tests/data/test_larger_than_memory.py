@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc"),
 ]
-MEGABYTES = 100
+SMALL, LARGE = 20, 80  # megabytes of text
 
 MEASURED = """
 import sys, threading, time
@@ -78,19 +78,27 @@ def measured(code, path, cache):
     return int(rows), float(used)
 
 
-def test_memory_is_bounded(tmp_path):
-    path = tmp_path / "big.csv"
+def big(path, megabytes):
+    """A CSV file of texts of about a thousand words; its number of rows."""
     line = "the film was good and not very bad, it was " * 90
     rows = 0
     with path.open("w") as file:
         file.write("text,label\n")
-        while file.tell() < MEGABYTES << 20:
+        while file.tell() < megabytes << 20:
             file.write(f'"{rows} {line}",{rows % 2}\n')
             rows += 1
-    count, ours = measured(OURS, path, tmp_path / "cache")
-    assert count <= rows
-    assert count > 0.9 * rows - 1
-    whole_count, whole = measured(PANDAS, path, tmp_path / "cache")
-    assert whole_count == rows
-    assert whole > MEGABYTES  # reading it whole does take the memory that we say we save
-    assert ours < MEGABYTES / 2
+    return rows
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path):
+    ours, whole = {}, {}
+    for megabytes in (SMALL, LARGE):
+        path = tmp_path / f"{megabytes}.csv"
+        rows = big(path, megabytes)
+        count, ours[megabytes] = measured(OURS, path, tmp_path / "cache")
+        assert count == rows - round(rows / 10) + 100  # of test, 100 rows
+        count, whole[megabytes] = measured(PANDAS, path, tmp_path / "cache")
+        assert count == rows
+    more = LARGE - SMALL
+    assert whole[LARGE] - whole[SMALL] > 0.9 * more  # a whole frame does grow
+    assert ours[LARGE] - ours[SMALL] < 0.25 * more
