@@ -47,6 +47,17 @@ def names(kind: str) -> list[str]:
     return builtin_names() if kind == "backbones" else registry.names(kind)  # type: ignore[arg-type]
 
 
+def summaries(kind: str) -> dict[str, str]:
+    """Name -> what it is in a sentence; why not, for a plug-in that cannot be loaded."""
+    found = {}
+    for name in names(kind):
+        try:
+            found[name] = entry(kind, name).summary
+        except TuneoffError as error:
+            found[name] = f"cannot be used: {error}"
+    return found
+
+
 def find(name: str) -> list[Entry]:
     """Everything of that name; `kind/name` says which. Raises TuneoffError when there is none."""
     kind, slash, short = name.rpartition("/")

@@ -9,7 +9,8 @@ that derives from the kind's base (`Method`, `Task`, `Dataset`, `Metric`). Files
    each with a sub-folder per kind (`methods/`, `tasks/`, `datasets/`, `metrics/`).
 
 Names are listed without importing anything; a part is imported when it is asked for.
-Source of the idea: EleutherAI/lm-evaluation-harness `api/registry.py` (lazy targets, collisions named).
+Source of the idea: EleutherAI/lm-evaluation-harness `api/registry.py` (lazy targets, collisions
+named).
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import importlib.util
 import inspect
 import os
 import sys
+import traceback
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from tuneoff.errors import TuneoffError
@@ -86,17 +89,44 @@ def _plugin_folders() -> list[Path]:
     return list(unique.values())
 
 
-@cache
-def _load(kind: Kind, name: str, target: str) -> Any:
-    if target.endswith(".py"):
+def _imported(kind: Kind, name: str, target: str) -> ModuleType:
+    """The module of a part; whatever its own code raises becomes an error that names the file."""
+    try:
+        if not target.endswith(".py"):
+            return importlib.import_module(target)
         module_name = f"tuneoff_plugins_{kind}_{name}"
         spec = importlib.util.spec_from_file_location(module_name, target)
-        assert spec is not None and spec.loader is not None
+        if spec is None or spec.loader is None:
+            raise ImportError("Python knows no way to load it")
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
-    else:
-        module = importlib.import_module(target)
+        return module
+    except TuneoffError:
+        raise
+    except Exception as error:
+        where = f" line {line}" if (line := _line_in(target, error)) else ""
+        raise TuneoffError(
+            f"{target}{where}: the {kind[:-1]} {name!r} cannot be imported "
+            f"({type(error).__name__}: {error}); mend the file, or take it away"
+        ) from error
+
+
+def _line_in(target: str, error: Exception) -> int | None:
+    """The last line of the file that the error went through."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == target
+    ]
+    return lines[-1] if lines else None
+
+
+@cache
+def _load(kind: Kind, name: str, target: str) -> Any:
+    module = _imported(kind, name, target)
     base = getattr(importlib.import_module(f"tuneoff.{kind}"), _BASES[kind])
     parts = [
         value

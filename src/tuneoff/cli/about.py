@@ -35,22 +35,22 @@ def list_parts(
             f"there is no kind {kind!r}{nearest(kind, allowed) or '.'} Kinds: {', '.join(allowed)}"
         )
     kinds = [kind] if kind else list(catalog.KINDS)
-    found = {one: [catalog.entry(one, name) for name in catalog.names(one)] for one in kinds}
+    found = {one: catalog.summaries(one) for one in kinds}
     if json:
-        print_json({one: {e.name: e.summary for e in entries} for one, entries in found.items()})
+        print_json(found)
         return
     from rich.padding import Padding
     from rich.table import Table
 
     console = results()
-    width = max((len(e.name) for entries in found.values() for e in entries), default=0)
-    for one, entries in found.items():
+    width = max((len(name) for summaries in found.values() for name in summaries), default=0)
+    for one, summaries in found.items():
         console.print(one.capitalize(), style="bold")
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(style="cyan", no_wrap=True, min_width=width)
         table.add_column()
-        for item in entries:
-            table.add_row(item.name, item.summary)
+        for name, summary in summaries.items():
+            table.add_row(name, summary)
         console.print(Padding(table, (0, 0, 1, 2)))
     console.print("`tuneoff show NAME` says more about one of them.", style="dim")
 
