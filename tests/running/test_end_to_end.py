@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from tests.running.tiny_study import tiny_study
 from tuneoff.ledger import Ledger
 
 METHOD = '''
-"""A method that {what} in its forward pass."""
+"""A method that breaks in its forward pass: {what}."""
 from typing import ClassVar
 from tuneoff.methods import Method, Rates
 
@@ -41,14 +42,28 @@ class {name}(Method):
 '''
 
 
-def tuneoff(*words: str, folder: Path, plugins: Path | None = None) -> subprocess.CompletedProcess[str]:
+BROKEN = {
+    "crash": 'raise ZeroDivisionError("a bug")',
+    "hungry": 'raise MemoryError("too much")',
+    "dying": "import os; os.kill(os.getpid(), 11)",
+}
+
+
+def tuneoff(
+    *words: str, folder: Path, plugins: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TUNEOFF_CACHE": str(folder / "cache")}
     if plugins is not None:
         environment["TUNEOFF_PLUGINS"] = str(plugins)
     return subprocess.run(
-        [sys.executable, "-m", "tuneoff", *words], capture_output=True, text=True, env=environment,
-        cwd=folder, timeout=300, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "tuneoff", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=folder,
+        timeout=300,
+        check=False,
+    )
 
 
 def write_study(folder: Path, **changes: object) -> Path:
@@ -88,16 +103,18 @@ def test_a_study_ends_with_results_and_an_answer(finished: Path) -> None:
 
 def test_probes_are_equal_in_number_and_never_see_the_test_split(finished: Path) -> None:
     probes = Ledger(finished).probes()
-    counts = {method: 0 for method in ("lora", "bitfit", "last_layer")}
+    counts = dict.fromkeys(("lora", "bitfit", "last_layer"), 0)
     for probe in probes:
         counts[probe["method"]] += 1
         assert set(probe["metrics"]) == {"validation"}
     assert set(counts.values()) == {2}
+
+    def merit(probe: dict[str, Any]) -> tuple[float, float]:
+        scores = probe["metrics"]["validation"]
+        return (scores["accuracy"], -scores["loss"])
+
     best = {
-        method: max(
-            (p for p in probes if p["method"] == method),
-            key=lambda p: (p["metrics"]["validation"]["accuracy"], -p["metrics"]["validation"]["loss"]),
-        )["learning_rate"]
+        method: max((p for p in probes if p["method"] == method), key=merit)["learning_rate"]
         for method in counts
     }
     used = {r["method"]: r["learning_rate"] for r in Ledger(finished).records()}
@@ -120,16 +137,12 @@ def test_a_study_that_is_extended_runs_only_what_is_new(finished: Path) -> None:
 def test_what_breaks_is_a_result_and_the_rest_finishes(tmp_path: Path) -> None:
     plugins = tmp_path / "plugins" / "methods"
     plugins.mkdir(parents=True)
-    crash = METHOD.format(what="raises", name="Crash", does='raise ZeroDivisionError("a bug")')
-    (plugins / "crash.py").write_text(crash)
-    hungry = METHOD.format(what="needs too much", name="Hungry", does='raise MemoryError("too much")')
-    (plugins / "hungry.py").write_text(hungry)
-    dying = METHOD.format(what="kills", name="Dying", does="import os; os.kill(os.getpid(), 11)")
-    (plugins / "dying.py").write_text(dying)
-    study = write_study(tmp_path, seeds=[0], methods=[
-        "bitfit", "crash", "hungry", "dying", {"method": "full", "name": "wild", "learning_rate": 1e6},
-    ])  # fmt: skip
-    done = tuneoff("run", str(study), "--out", "out", folder=tmp_path, plugins=tmp_path / "plugins")
+    for name, does in BROKEN.items():
+        text = METHOD.format(what=name, name=name.title(), does=does)
+        (plugins / f"{name}.py").write_text(text)
+    wild = {"method": "full", "name": "wild", "learning_rate": 1e6}
+    study = write_study(tmp_path, seeds=[0], methods=["bitfit", *BROKEN, wild])
+    done = tuneoff("run", str(study), "--out", "out", folder=tmp_path, plugins=plugins.parent)
     assert done.returncode == 0, done.stderr
     records = {record["method"]: record for record in Ledger(tmp_path / "out").records()}
     assert records["bitfit"]["status"] == "done"

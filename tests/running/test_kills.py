@@ -28,9 +28,13 @@ def start(study: Path, out: Path) -> subprocess.Popen[str]:
     """The study in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.running.run_tiny", str(study), str(out)],
-        cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def run_through(study: Path, out: Path) -> None:
@@ -109,8 +113,8 @@ def written_study(folder: Path, **changes: Any) -> Path:
 
 
 def test_kills_change_no_number(tmp_path: Path) -> None:
-    study = written_study(tmp_path, methods=["lora", "top_blocks"], seeds=[0, 1],
-                          training={"max_steps": 120, "batch_size": 8, "evaluate_every": 30})  # fmt: skip
+    training = {"max_steps": 120, "batch_size": 8, "evaluate_every": 30}
+    study = written_study(tmp_path, methods=["lora", "top_blocks"], training=training)
     run_through(study, tmp_path / "whole")
     kills = kill_until_done(study, tmp_path / "killed", 3, random.Random(0))
     assert sum(kills.values()) == 3
@@ -122,13 +126,14 @@ def test_kills_change_no_number(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_many_kills_change_no_number(tmp_path: Path) -> None:
+    dropping = {"method": "lora", "name": "dropping", "rank": 4, "dropout": 0.1}
     study = written_study(
         tmp_path,
-        methods=["full", "lora", "bitfit", "top_blocks", {"method": "lora", "name": "dropped", "rank": 4, "dropout": 0.1}],
+        methods=["full", "lora", "bitfit", "top_blocks", dropping],
         seeds=[0, 1],
         training={"max_steps": 400, "batch_size": 8, "evaluate_every": 100},
         tuning={"probes": 2, "share": 0.5},
-    )  # fmt: skip
+    )
     run_through(study, tmp_path / "whole")
     kills = kill_until_done(study, tmp_path / "killed", 24, random.Random(1))
     assert kills["group"] >= 5

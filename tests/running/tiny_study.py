@@ -21,7 +21,9 @@ def write_csv(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
-def tiny_study(folder: Path, rows: int = 160, architecture: str = "bert", **changes: Any) -> dict[str, Any]:
+def tiny_study(
+    folder: Path, rows: int = 160, architecture: str = "bert", **changes: Any
+) -> dict[str, Any]:
     """A study as plain data, with its backbone and data in `folder`."""
     model = folder / architecture
     if not model.exists():
@@ -36,7 +38,11 @@ def tiny_study(folder: Path, rows: int = 160, architecture: str = "bert", **chan
             {
                 "name": "words",
                 "task": "text_classification",
-                "data": {"dataset": "csv", "train": str(source), "split": {"validation": 40, "test": 40}},
+                "data": {
+                    "dataset": "csv",
+                    "train": str(source),
+                    "split": {"validation": 40, "test": 40},
+                },
             }
         ],
         "methods": ["lora", "bitfit", "last_layer"],

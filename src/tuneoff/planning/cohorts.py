@@ -1,9 +1,9 @@
 """Which runs train together, and in which order.
 
 Runs share a cohort when they stand on one backbone as loaded, one task and the same arithmetic. On
-a CPU a cohort pays where something is shared: members over the same cached prefix go together, tiny
-backbones are stacked (their cost is calls, not products), everything else runs side by side, one
-thread each (docs/running.md). On a GPU as many go together as memory holds.
+a CPU a cohort pays where something is shared: members over the same cached prefix go together, and
+on small backbones seeds and rates of one method whose hooks stack; everything else is faster side
+by side, one thread each (measured: docs/running.md). On a GPU as many go together as memory holds.
 
 Seeds are spread: the first seed of every method comes before the second of any, and in each round
 the cheapest goes first, so that a study that is stopped has compared all methods.
@@ -24,6 +24,7 @@ SMALL_HIDDEN = 256
 """Up to this hidden size a step on a CPU is mostly calls: performance notes, section 2."""
 _MOST = {"cpu": 8, "cuda": 64}
 _MOST_HEADS = 16
+_MOST_STACKED = 4
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Cohort:
     a pass decide the last bits of the numbers.
 
     micro_batch_tokens: most tokens in one pass, all members together (None: whole batches);
-    retries: what went wrong so far, in words; failures: how often it ended with nothing gained.
+    dequantized_gb: of 4-bit weights, kept in full too; retries: what went wrong so far, in words;
+    failures: how often it ended with nothing gained.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Cohort:
     seconds: float
     memory_bytes: int
     micro_batch_tokens: int | None = None
+    dequantized_gb: float | None = None
     retries: tuple[str, ...] = ()
     failures: int = 0
 
@@ -57,26 +60,39 @@ class Cohort:
     def split(self, parts: Sequence[Sequence[str]], why: str) -> list[Cohort]:
         """The same runs in smaller cohorts, from the beginning."""
         return [
-            replace(self, id=f"{self.id}.{number}", run_ids=tuple(part), failures=0,
-                    seconds=self.seconds * len(part) / len(self.run_ids),
-                    retries=(*self.retries, why))
+            replace(
+                self,
+                id=f"{self.id}.{number}",
+                run_ids=tuple(part),
+                failures=0,
+                seconds=self.seconds * len(part) / len(self.run_ids),
+                retries=(*self.retries, why),
+            )
             for number, part in enumerate(parts, start=1)
-        ]  # fmt: skip
+        ]
 
 
-def compose(specs: Sequence[RunSpec], survey: Survey, predictions: Mapping[str, Prediction],
-            device: str, memory_bytes: int, kept: Sequence[Cohort], finished: Collection[str],
-            first_number: int = 0) -> list[Cohort]:
+def compose(
+    specs: Sequence[RunSpec],
+    survey: Survey,
+    predictions: Mapping[str, Prediction],
+    device: str,
+    memory_bytes: int,
+    kept: Sequence[Cohort],
+    finished: Collection[str],
+    first_number: int = 0,
+) -> list[Cohort]:
     """The cohorts of all unfinished runs, in order.
 
     kept: cohorts of an earlier plan; one that still has something to do stays as it is.
     """
     wanted = {spec.run_id: spec for spec in specs}
     stay = [
-        cohort for cohort in kept
+        cohort
+        for cohort in kept
         if all(run in wanted for run in cohort.run_ids)
         and any(run not in finished for run in cohort.run_ids)
-    ]  # fmt: skip
+    ]
     placed = {run for cohort in stay for run in cohort.run_ids}
     groups: dict[tuple[Any, ...], list[RunSpec]] = {}
     for spec in specs:
@@ -96,27 +112,39 @@ def compose(specs: Sequence[RunSpec], survey: Survey, predictions: Mapping[str, 
 def _group_key(spec: RunSpec, survey: Survey, device: str) -> tuple[Any, ...]:
     """Runs with the same key may train together."""
     training, method, backbone = spec.training, survey.method(spec), survey.backbone(spec)
-    common = (backbone_key(spec), spec.kind, training.precision, training.gradient_checkpointing,
-              training.cache_frozen_prefix)  # fmt: skip
+    common = (
+        backbone_key(spec),
+        spec.kind,
+        training.precision,
+        training.gradient_checkpointing,
+        training.cache_frozen_prefix,
+    )
     if method.alone or backbone.padded or method.trains_embeddings:
         return (*common, "alone", spec.run_id)
     if caches_prefix(spec, backbone, method):
         return (*common, "prefix", method.lowest)
     if device == "cuda":
         return (*common, "all")
-    if backbone.hidden <= SMALL_HIDDEN:
+    if backbone.hidden <= SMALL_HIDDEN and method.stacks:
         return (*common, "small", spec.contest)
     return (*common, "alone", spec.run_id)
 
 
-def _chunks(group: list[RunSpec], survey: Survey, predictions: Mapping[str, Prediction],
-            device: str, memory_bytes: int) -> list[list[RunSpec]]:
+def _chunks(
+    group: list[RunSpec],
+    survey: Survey,
+    predictions: Mapping[str, Prediction],
+    device: str,
+    memory_bytes: int,
+) -> list[list[RunSpec]]:
     """A group cut so that every cohort fits in memory and is not larger than helps."""
     spec = group[0]
     backbone, method = survey.backbone(spec), survey.method(spec)
     most = _MOST[device]
     if device == "cpu" and method.lowest >= backbone.blocks:
         most = _MOST_HEADS  # only heads train, and the features are shared
+    elif device == "cpu" and not caches_prefix(spec, backbone, method):
+        most = _MOST_STACKED
     chunks: list[list[RunSpec]] = []
     used = 0
     for spec in group:
@@ -130,8 +158,9 @@ def _chunks(group: list[RunSpec], survey: Survey, predictions: Mapping[str, Pred
     return chunks
 
 
-def _cohort(name: str, kind: str, ids: tuple[str, ...], predictions: Mapping[str, Prediction],
-            device: str) -> Cohort:
+def _cohort(
+    name: str, kind: str, ids: tuple[str, ...], predictions: Mapping[str, Prediction], device: str
+) -> Cohort:
     parts = [predictions[run] for run in ids]
     prefix = max(part.duration.prefix for part in parts)
     seconds = prefix + sum(part.duration.total - part.duration.prefix for part in parts)
@@ -140,7 +169,15 @@ def _cohort(name: str, kind: str, ids: tuple[str, ...], predictions: Mapping[str
     memory = max(part.memory_bytes - part.memory.own for part in parts)
     memory += sum(part.memory.own for part in parts)
     tokens = [part.micro_batch_tokens for part in parts if part.micro_batch_tokens is not None]
-    return Cohort(name, kind, ids, seconds, memory, min(tokens) * len(parts) if tokens else None)
+    return Cohort(
+        name,
+        kind,
+        ids,
+        seconds,
+        memory,
+        micro_batch_tokens=min(tokens) * len(parts) if tokens else None,
+        dequantized_gb=parts[0].dequantized_gb,
+    )
 
 
 def _ordered(cohorts: list[Cohort], specs: Mapping[str, RunSpec]) -> list[Cohort]:

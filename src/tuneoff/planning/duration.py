@@ -35,15 +35,25 @@ class Duration:
         return self.training + self.evaluation + self.prefix
 
 
-def predict(spec: RunSpec, backbone: BackboneFacts, data: DataFacts, method: MethodFacts,
-            flops: float, device: str, factor: float = 1.0) -> Duration:
+def predict(
+    spec: RunSpec,
+    backbone: BackboneFacts,
+    data: DataFacts,
+    method: MethodFacts,
+    flops: float,
+    device: str,
+    factor: float = 1.0,
+) -> Duration:
     """One run's time. `factor`: measured over predicted, where a profile has been made."""
     rate = flops * EFFICIENCY[device] / (_PADDING if backbone.padded else 1.0) / factor
     cached = caches_prefix(spec, backbone, method)
     forward = token_operations(backbone, data, 0)
     above = token_operations(backbone, data, method.lowest)
-    owned = sum(2.0 * s.inputs * s.outputs for s in backbone.sites
-                if s.name in method.owned and s.kind == "linear" and s.block < backbone.blocks)
+    owned = sum(
+        2.0 * s.inputs * s.outputs
+        for s in backbone.sites
+        if s.name in method.owned and s.kind == "linear" and s.block < backbone.blocks
+    )
     per_token = (above if cached else forward) + above + owned + 6.0 * method.hook_weights
     count = steps_of(spec, data)
     seen = min(count * spec.training.batch_size, epochs_of(spec, data) * data.examples["train"])
@@ -59,22 +69,35 @@ def predict(spec: RunSpec, backbone: BackboneFacts, data: DataFacts, method: Met
 
 def token_operations(backbone: BackboneFacts, data: DataFacts, lowest: int) -> float:
     """Operations per token of one forward pass through the blocks from `lowest` on."""
-    products = sum(2.0 * s.inputs * s.outputs for s in backbone.sites
-                   if s.kind == "linear" and lowest <= s.block < backbone.blocks)
+    products = sum(
+        2.0 * s.inputs * s.outputs
+        for s in backbone.sites
+        if s.kind == "linear" and lowest <= s.block < backbone.blocks
+    )
     length = data.squares["train"] / max(1, data.tokens["train"])
     attention = 4.0 * length * backbone.hidden * max(0, backbone.blocks - lowest)
     head = 0.0
     if backbone.head == "causal_lm":
-        widest = max((s.inputs * s.outputs for s in backbone.sites
-                      if s.kind == "linear" and s.block >= backbone.blocks), default=0)
+        widest = max(
+            (
+                s.inputs * s.outputs
+                for s in backbone.sites
+                if s.kind == "linear" and s.block >= backbone.blocks
+            ),
+            default=0,
+        )
         head = 2.0 * widest * data.labelled / max(1.0, data.mean_length)
     return products + attention + head
 
 
 def caches_prefix(spec: RunSpec, backbone: BackboneFacts, method: MethodFacts) -> bool:
     """Whether frozen blocks below the lowest trained place are run once and kept."""
-    return (spec.training.cache_frozen_prefix and not backbone.padded and not method.alone
-            and method.lowest > 0)  # fmt: skip
+    return (
+        spec.training.cache_frozen_prefix
+        and not backbone.padded
+        and not method.alone
+        and method.lowest > 0
+    )
 
 
 def steps_of(spec: RunSpec, data: DataFacts) -> int:

@@ -20,8 +20,14 @@ PROCESS_BYTES = 420_000_000
 CUDA_CONTEXT_BYTES = 700_000_000
 """A CUDA context with its kernels."""
 _ITEM = {"float32": 4, "bfloat16": 2, "float16": 2}
-_STATE_BYTES = {"adamw": 8.0, "paged_adamw": 8.0, "adamw_8bit": 2.03, "paged_adamw_8bit": 2.03,
-                "adafactor": 0.05, "sgd": 0.0}  # fmt: skip
+_STATE_BYTES = {
+    "adamw": 8.0,
+    "paged_adamw": 8.0,
+    "adamw_8bit": 2.03,
+    "paged_adamw_8bit": 2.03,
+    "adafactor": 0.05,
+    "sgd": 0.0,
+}
 _EVALUATION_TOKENS = 4096
 
 
@@ -40,8 +46,14 @@ class Memory:
     @property
     def total(self) -> int:
         """What training needs beside the process itself."""
-        return (self.weights + self.trained + self.gradients + self.optimizer + self.activations
-                + self.kept_dequantized)  # fmt: skip
+        return (
+            self.weights
+            + self.trained
+            + self.gradients
+            + self.optimizer
+            + self.activations
+            + self.kept_dequantized
+        )
 
     @property
     def own(self) -> int:
@@ -53,8 +65,14 @@ class Memory:
         return asdict(self) | {"total": self.total}
 
 
-def predict(spec: RunSpec, backbone: BackboneFacts, data: DataFacts, method: MethodFacts,
-            micro_batch_tokens: int | None = None, dequantized: bool = False) -> Memory:
+def predict(
+    spec: RunSpec,
+    backbone: BackboneFacts,
+    data: DataFacts,
+    method: MethodFacts,
+    micro_batch_tokens: int | None = None,
+    dequantized_gb: float = 0.0,
+) -> Memory:
     """One run's memory. micro_batch_tokens: most tokens in a pass (None: a whole batch)."""
     training = spec.training
     weights = sum(weight_bytes(spec, site) for site in backbone.sites)
@@ -72,12 +90,16 @@ def predict(spec: RunSpec, backbone: BackboneFacts, data: DataFacts, method: Met
     logits = 3 * 4 * head * rows * data.labelled / max(1.0, data.mean_length)
     passing = 4 * _widest(backbone) * _EVALUATION_TOKENS
     activations = max(item * kept * tokens + logits, passing)
-    full = 0
-    if dequantized:
-        item = _ITEM[spec.backbone.compute_dtype]
-        full = sum(item * s.inputs * s.outputs for s in backbone.sites if s.quantized)
-    return Memory(round(weights), trained, 4 * method.trainable, round(states),
-                  round(activations), full)  # fmt: skip
+    item = _ITEM[spec.backbone.compute_dtype]
+    full = sum(item * s.inputs * s.outputs for s in backbone.sites if s.quantized)
+    return Memory(
+        weights=round(weights),
+        trained=trained,
+        gradients=4 * method.trainable,
+        optimizer=round(states),
+        activations=round(activations),
+        kept_dequantized=min(full, int(dequantized_gb * 1e9)),
+    )
 
 
 def weight_bytes(spec: RunSpec, site: SiteFacts) -> float:
@@ -116,6 +138,12 @@ def activation_floats(backbone: BackboneFacts, method: MethodFacts, checkpointin
 
 def _widest(backbone: BackboneFacts) -> int:
     """Numbers per token that one block needs at once in evaluation."""
-    widest = max((s.outputs for s in backbone.sites
-                  if s.kind == "linear" and 0 <= s.block < backbone.blocks), default=0)
+    widest = max(
+        (
+            s.outputs
+            for s in backbone.sites
+            if s.kind == "linear" and 0 <= s.block < backbone.blocks
+        ),
+        default=0,
+    )
     return 2 * widest + 4 * backbone.hidden

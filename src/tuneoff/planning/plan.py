@@ -9,12 +9,12 @@ they are when a study goes on or is extended, so that the numbers are the same t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.planning.cohorts import Cohort, compose
 from tuneoff.planning.machine import Machine, measure
-from tuneoff.planning.prediction import Prediction, dequantized_bytes, keeps_dequantized, predict
+from tuneoff.planning.prediction import Prediction, predict
 from tuneoff.planning.survey import Survey, survey
 from tuneoff.runs import Contest, RunSpec, expand
 from tuneoff.study import Study
@@ -40,8 +40,6 @@ class Plan:
     finished: frozenset[str]
     final: bool
     workers: int
-    dequantized_gb: Mapping[str, float] = field(default_factory=dict)
-    """By run_id: how much of the 4-bit weights is kept dequantized."""
 
     def runs(self, kind: str) -> list[RunSpec]:
         """The `probe`s or the `run`s."""
@@ -80,18 +78,26 @@ class Plan:
         prediction = self.predictions[spec.run_id]
         duration = prediction.duration
         return {
-            "run_id": spec.run_id, "kind": spec.kind, "label": spec.label,
-            "backbone": spec.backbone.name, "task": spec.task.name, "method": spec.method.name,
-            "seed": spec.seed, "learning_rate": spec.learning_rate, "rate_from": spec.rate_from,
-            "finished": spec.run_id in self.finished, "skipped": prediction.reason,
+            "run_id": spec.run_id,
+            "kind": spec.kind,
+            "label": spec.label,
+            "backbone": spec.backbone.name,
+            "task": spec.task.name,
+            "method": spec.method.name,
+            "seed": spec.seed,
+            "learning_rate": spec.learning_rate,
+            "rate_from": spec.rate_from,
+            "finished": spec.run_id in self.finished,
+            "skipped": prediction.reason,
             "steps": duration.steps,
             "predicted": {
                 "train_seconds": duration.training + duration.prefix,
                 "evaluation_seconds": duration.evaluation,
-                "memory_bytes": prediction.memory_bytes, "memory": prediction.memory.to_json(),
+                "memory_bytes": prediction.memory_bytes,
+                "memory": prediction.memory.to_json(),
             },
             "trainable_parameters": self.survey.method(spec).trainable,
-        }  # fmt: skip
+        }
 
     def render(self, console: Console) -> None:
         """The plan for people, 80 columns wide."""
@@ -140,29 +146,40 @@ def make_plan(
     final = rates is not None or not probes
     number = 1 + max((int(cohort.id[1:].split(".")[0]) for cohort in kept), default=-1)
     cohorts = compose(
-        list(specs.values()), facts, predictions, device, int(machine.memory_bytes * 0.9),
-        kept, finished, number,
-    )  # fmt: skip
+        list(specs.values()),
+        facts,
+        predictions,
+        device,
+        int(machine.memory_bytes * 0.9),
+        kept,
+        finished,
+        number,
+    )
     workers = machine.gpus or study.budget.workers or machine.cores
-    keep = {
-        run: dequantized_bytes(spec, facts) / 1e9
-        for run, spec in specs.items()
-        if keeps_dequantized(spec, facts, machine)
-    }
     return Plan(
-        study.name, machine, facts, specs, predictions, tuple(cohorts), frozenset(finished),
-        final, workers, keep,
-    )  # fmt: skip
+        study.name,
+        machine,
+        facts,
+        specs,
+        predictions,
+        tuple(cohorts),
+        frozenset(finished),
+        final,
+        workers,
+    )
 
 
-def _factors(specs: Any, facts: Survey, machine: Machine,
-             profiles: Sequence[Mapping[str, Any]]) -> dict[Contest, float]:
+def _factors(
+    specs: Any, facts: Survey, machine: Machine, profiles: Sequence[Mapping[str, Any]]
+) -> dict[Contest, float]:
     """Measured over predicted training time of each contest that was profiled."""
-    measured = {
-        Contest(row["backbone"], row["task"], row["method"]): row["cost"]["train_seconds"]
-        for row in profiles
-        if row.get("cost") and row["cost"].get("train_seconds")
-    }
+    measured: dict[Contest, float] = {}
+    for row in profiles:
+        cost = row.get("cost") or {}
+        cost = cost.get("with_dequantized_cache") or cost
+        if cost.get("train_seconds"):
+            contest = Contest(row["backbone"], row["task"], row["method"])
+            measured[contest] = cost["train_seconds"]
     factors = {}
     for spec in specs:
         if spec.kind == "run" and spec.contest in measured and spec.contest not in factors:
@@ -172,6 +189,4 @@ def _factors(specs: Any, facts: Survey, machine: Machine,
 
 
 def _forced(prediction: Prediction) -> Prediction:
-    from dataclasses import replace
-
     return replace(prediction, reason=None)

@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 
 def render(plan: Plan, console: Console) -> None:
     """What will run, what it is expected to take, and what will not fit."""
+    from rich.markup import escape
     from rich.table import Table
 
     machine = plan.machine
-    device = machine.name if machine.gpus else f"{machine.cores} cores of {machine.name}"
+    name = escape(machine.name)
+    device = name if machine.gpus else f"{machine.cores} cores of {name}"
     todo = [run for cohort in plan.cohorts for run in cohort.run_ids if run not in plan.finished]
     console.print(f"[bold]{plan.study}[/]: {_count(plan)}", highlight=False, soft_wrap=True)
     console.print(
         f"{device}; {machine.memory_bytes / 1e9:.1f} GB free; "
         f"{machine.flops / 1e9:.0f} GFLOP/s measured{'' if machine.gpus else ' per core'}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
     for (backbone, task), specs in _by_contest(plan).items():
         table = Table(title=f"{backbone} on {task}", title_justify="left", box=None, pad_edge=False)
         for name in ("method", "trained", "rate", "memory", "each", "runs", "together"):
@@ -34,11 +37,13 @@ def render(plan: Plan, console: Console) -> None:
         console.print(table)
     _notes(plan, console)
     kept = "; ".join(_times(plan))
+    workers = f"{plan.workers} worker{'s' if plan.workers != 1 else ''}"
     console.print(
-        f"\n{len(todo)} to train in {len(plan.cohorts)} cohorts on {plan.workers} "
-        f"worker{'s' if plan.workers != 1 else ''}: about [bold]{minutes(plan.seconds)}[/] ({kept})",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f"\n{len(todo)} to train in {len(plan.cohorts)} cohorts on {workers}: "
+        f"about [bold]{minutes(plan.seconds)}[/] ({kept})",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def minutes(seconds: float) -> str:
@@ -83,19 +88,26 @@ def _row(plan: Plan, group: list[RunSpec]) -> list[str]:
     together = "-" if not sizes else "alone" if sizes == [1] else f"{sizes[-1]}"
     each = "will not fit" if prediction.reason else minutes(prediction.duration.total)
     return [
-        spec.method.name, trained, "probed" if searched else f"{spec.learning_rate:.2g}",
-        size(prediction.memory_bytes), each, str(len(group)), together,
-    ]  # fmt: skip
+        spec.method.name,
+        trained,
+        "probed" if searched else f"{spec.learning_rate:.2g}",
+        size(prediction.memory_bytes),
+        each,
+        str(len(group)),
+        together,
+    ]
 
 
 def _notes(plan: Plan, console: Console) -> None:
+    from rich.markup import escape
+
     reasons: dict[str, Any] = {}
     for spec in plan.runs("run"):
         reason = plan.predictions[spec.run_id].reason
         if reason:
             reasons.setdefault(f"{spec.backbone.name} / {spec.method.name}", reason)
     for name, reason in reasons.items():
-        console.print(f"\n[bold]{name} will be skipped:[/] {reason}", highlight=False)
+        console.print(f"\n[bold]{name} will be skipped:[/] {escape(reason)}", highlight=False)
 
 
 def _times(plan: Plan) -> list[str]:

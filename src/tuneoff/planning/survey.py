@@ -6,6 +6,7 @@ Everything here is plain numbers, so that a survey made in a worker serves a par
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,20 +78,22 @@ class DataFacts:
         n = max(1, self.examples["train"])
         variance = max(0.0, self.squares["train"] / n - self.mean_length**2)
         size = min(batch_size, n)
-        most = size * self.mean_length + 2 * (size * variance) ** 0.5
+        most: float = size * self.mean_length + 2 * math.sqrt(size * variance)
         return max(1, round(min(most, size * self.longest)))
 
 
 @dataclass(frozen=True)
 class MethodFacts:
     """What a method adds to a backbone. lowest: the lowest trained place, as `Family.entry` counts;
-    owned: sites whose weights are trained; hook_weights: entries of new matrices."""
+    owned: sites whose weights are trained; hook_weights: entries of new matrices; stacks: hooks of
+    several members are one operation."""
 
     trainable: int
     lowest: int
     owned: frozenset[str]
     hook_weights: int
     trains_embeddings: bool
+    stacks: bool
     alone: bool
     problems: tuple[str, ...]
 
@@ -131,7 +134,7 @@ def method_key(spec: RunSpec) -> str:
 
 
 def options_of(backbone: BackboneSpec, dequantized_gb: float | None = None) -> BackboneOptions:
-    """How to load a study's backbone; `dequantized_gb` is the plan's choice where it has one."""
+    """How to load a study's backbone; `dequantized_gb`, where given, overrides its own."""
     from tuneoff.backbones.backbone import BackboneOptions
 
     kept = backbone.dequantized_cache_gb
@@ -142,7 +145,7 @@ def options_of(backbone: BackboneSpec, dequantized_gb: float | None = None) -> B
         double_quantization=backbone.double_quantization,
         compute_dtype=backbone.compute_dtype,
         dtype=backbone.dtype,
-        dequantized_cache_gb=dequantized_gb if kept is None else kept,
+        dequantized_cache_gb=kept if dequantized_gb is None else dequantized_gb,
     )
 
 
@@ -152,9 +155,13 @@ def prepared_data(spec: RunSpec, tokenizer: Any) -> Prepared:
 
     data = spec.task.data
     return prepare(
-        spec.task.settings, data.source, tokenizer,
-        columns=data.columns, split=data.split, limit=data.limit,
-    )  # fmt: skip
+        spec.task.settings,
+        data.source,
+        tokenizer,
+        columns=data.columns,
+        split=data.split,
+        limit=data.limit,
+    )
 
 
 def survey(specs: list[RunSpec]) -> Survey:
@@ -192,12 +199,13 @@ def _data_facts(spec: RunSpec) -> DataFacts:
         classes=tuple(prepared.facts.get("classes", ())),
         examples={name: len(one) for name, one in features.items()},
         tokens={name: len(one.tokens) for name, one in features.items()},
-        squares={name: int((one.lengths.astype(np.int64) ** 2).sum())
-                 for name, one in features.items()},
+        squares={
+            name: int((one.lengths.astype(np.int64) ** 2).sum()) for name, one in features.items()
+        },
         longest=max(int(one.lengths.max()) for one in features.values()),
         labelled=labelled,
         report=prepared.report,
-    )  # fmt: skip
+    )
 
 
 def _shape(spec: RunSpec, data: DataFacts) -> Backbone:
@@ -217,15 +225,23 @@ def _backbone_facts(spec: RunSpec, shape: Backbone) -> BackboneFacts:
     for site in shape.sites.values():
         own = sum(p.numel() for p in site.module.parameters(recurse=False))
         inside = 0 <= site.block < shape.blocks and site.kind == "linear" and not site.is_head
-        sites.append(SiteFacts(
-            site.name, site.kind, site.role, site.block, site.in_features, site.out_features,
-            0 if tied and site.module is output else own, site.is_head,
-            quantized and inside and site.role != "pooler",
-        ))  # fmt: skip
+        sites.append(
+            SiteFacts(
+                site.name,
+                site.kind,
+                site.role,
+                site.block,
+                site.in_features,
+                site.out_features,
+                0 if tied and site.module is output else own,
+                site.is_head,
+                quantized and inside and site.role != "pooler",
+            )
+        )
     config = shape.config
-    hidden = int(getattr(config, "hidden_size", None) or getattr(config, "dim", 0))
+    hidden = getattr(config, "hidden_size", None) or getattr(config, "dim", None) or 0
     return BackboneFacts(
-        shape.kind, shape.blocks, hidden, family_of(shape) is None, shape.head, tuple(sites)
+        shape.kind, shape.blocks, int(hidden), family_of(shape) is None, shape.head, tuple(sites)
     )
 
 
@@ -239,7 +255,7 @@ def _method_facts(spec: RunSpec, shape: Backbone) -> MethodFacts:
     problems = tuple(method.problems(shape))
     heads = frozenset(site.name for site in shape.head_sites)
     head_size = sum(p.numel() for site in shape.head_sites for p in site.module.parameters(False))
-    unknown = MethodFacts(head_size, 0, heads, 0, False, method.alone, problems)
+    unknown = MethodFacts(head_size, 0, heads, 0, False, False, method.alone, problems)
     if problems or method.alone:
         return unknown
     try:
@@ -247,10 +263,16 @@ def _method_facts(spec: RunSpec, shape: Backbone) -> MethodFacts:
     except Exception:  # noqa: BLE001 - the run itself will say what is wrong with the method
         return unknown
     owned = heads | {name for name, hook in hooks.items() if isinstance(hook, Own)}
-    parameters = {id(p): p for name, hook in hooks.items() if name not in heads
-                  for p in hook.parameters()}  # fmt: skip
-    matrices = {id(p): p for hook in hooks.values() if not isinstance(hook, Own)
-                for p in hook.parameters() if p.ndim >= 2}  # fmt: skip
+    parameters = {
+        id(p): p for name, hook in hooks.items() if name not in heads for p in hook.parameters()
+    }
+    matrices = {
+        id(p): p
+        for hook in hooks.values()
+        if not isinstance(hook, Own)
+        for p in hook.parameters()
+        if p.ndim >= 2
+    }
     touched = [shape.sites[name] for name in {*hooks, *heads}]
     return MethodFacts(
         trainable=head_size + sum(p.numel() for p in parameters.values()),
@@ -258,6 +280,7 @@ def _method_facts(spec: RunSpec, shape: Backbone) -> MethodFacts:
         owned=owned,
         hook_weights=sum(p.numel() for p in matrices.values()),
         trains_embeddings=any(site.kind == "embedding" for site in touched),
+        stacks=any(hook.fused is not None for hook in hooks.values()),
         alone=False,
         problems=problems,
     )

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneoff.runs import RunSpec
 from tuneoff.running.materials import data_record, loaded, material_for
 from tuneoff.running.worker import Say
+from tuneoff.runs import RunSpec
 
 if TYPE_CHECKING:
     from tuneoff.training.outcome import Limits, Outcome, Progress
@@ -87,15 +87,33 @@ def train(order: CohortOrder, say: Say) -> list[Result]:
 def record_of(spec: RunSpec, status: str, reason: str | None, started: str) -> dict[str, Any]:
     """A line of `results.jsonl` for a run, as far as the run is known from its spec."""
     return {
-        "run_id": spec.run_id, "status": status, "reason": reason, "kind": spec.kind,
-        "study": spec.study, "backbone": spec.backbone.name, "task": spec.task.name,
-        "method": spec.method.name, "settings": spec.settings(), "seed": spec.seed,
-        "learning_rate": spec.learning_rate, "rate_from": spec.rate_from, "device": spec.device,
-        "classes": [], "primary_metric": spec.task.primary_metric, "metrics": {}, "history": [],
-        "best_step": None, "steps": 0, "notes": [], "data": {},
+        "run_id": spec.run_id,
+        "status": status,
+        "reason": reason,
+        "kind": spec.kind,
+        "study": spec.study,
+        "backbone": spec.backbone.name,
+        "task": spec.task.name,
+        "method": spec.method.name,
+        "settings": spec.settings(),
+        "seed": spec.seed,
+        "learning_rate": spec.learning_rate,
+        "rate_from": spec.rate_from,
+        "device": spec.device,
+        "classes": [],
+        "primary_metric": spec.task.primary_metric,
+        "metrics": {},
+        "history": [],
+        "best_step": None,
+        "steps": 0,
+        "notes": [],
+        "data": {},
         "fingerprints": {"data": spec.data_fingerprint, "backbone": spec.backbone_fingerprint},
-        "versions": versions(), "code": spec.code, "started_at": started, "finished_at": now(),
-    }  # fmt: skip
+        "versions": versions(),
+        "code": spec.code,
+        "started_at": started,
+        "finished_at": now(),
+    }
 
 
 def versions() -> dict[str, str]:
@@ -124,4 +142,3 @@ def _keep_tensors(folder: Path, outcome: Outcome) -> int | None:
     from tuneoff.winner.tensors import save_tensors
 
     return save_tensors(folder, outcome.spec.run_id, outcome.tensors)
-

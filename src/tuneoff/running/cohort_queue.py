@@ -16,7 +16,6 @@ from typing import Any
 from tuneoff.ledger import Ledger
 from tuneoff.planning.cohorts import Cohort
 from tuneoff.planning.plan import Plan
-from tuneoff.runs import RunSpec
 from tuneoff.running.cohort_job import CohortOrder, Result, now, record_of
 from tuneoff.running.materials import data_record, material_key
 from tuneoff.running.pool import Died, Pool, Worker
@@ -24,9 +23,11 @@ from tuneoff.running.progress import Progress, Underway
 from tuneoff.running.retries import GiveUp, after
 from tuneoff.running.study_parts import parts_of
 from tuneoff.running.worker import Done, Failure, Sign, job
+from tuneoff.runs import RunSpec
 from tuneoff.training.outcome import Limits
 
 _TICK_SECONDS = 0.25
+_OVER = "the study's time (budget.minutes) was over; a later start goes on with it"
 Cost = Callable[[RunSpec, Mapping[str, Any]], dict[str, Any]]
 """The `cost` of a run from its record, see `profiles.py`."""
 
@@ -82,18 +83,16 @@ class CohortQueue:
                 return
             self._pending.remove(cohort)
             specs = [self.plan.specs[run] for run in cohort.run_ids]
-            gigabytes = self.plan.dequantized_gb.get(cohort.run_ids[0])
             limits = Limits(
                 micro_batch_tokens=cohort.micro_batch_tokens,
                 seconds=self.run_seconds,
                 checkpoint_seconds=self.checkpoint_seconds,
                 prefix_cache_bytes=self.plan.machine.memory_bytes // (4 * self.pool.size),
             )
-            order = CohortOrder(
-                tuple(specs), self.ledger.folder.absolute(), f"checkpoints/{self._checkpoint(cohort).name}",
-                limits, gigabytes,
-            )  # fmt: skip
-            worker.holds = material_key(specs[0], gigabytes)
+            folder = self.ledger.folder.absolute()
+            checkpoint = f"checkpoints/{self._checkpoint(cohort).name}"
+            order = CohortOrder(tuple(specs), folder, checkpoint, limits, cohort.dequantized_gb)
+            worker.holds = material_key(specs[0], cohort.dequantized_gb)
             label = specs[0].label if len(specs) == 1 else _shared_label(specs)
             self._underway[id(worker)] = Underway(label)
             train = "tuneoff.running.cohort_job:train"
@@ -108,8 +107,8 @@ class CohortQueue:
             return None
         near = fitting[: 2 * self.pool.size]
         for cohort in near:
-            gigabytes = self.plan.dequantized_gb.get(cohort.run_ids[0])
-            if material_key(self.plan.specs[cohort.run_ids[0]], gigabytes) == worker.holds:
+            spec = self.plan.specs[cohort.run_ids[0]]
+            if material_key(spec, cohort.dequantized_gb) == worker.holds:
                 return cohort
         return fitting[0]
 
@@ -180,7 +179,9 @@ class CohortQueue:
         self._pending = [*verdict, *self._pending]
         self.save([*(other.tag for other in self.pool.busy), *self._pending])
 
-    def give_up(self, cohort: Cohort, status: str, reason: str) -> None:
+    def give_up(
+        self, cohort: Cohort, status: str, reason: str, keep_checkpoint: bool = False
+    ) -> None:
         """A line with the reason for every run of a cohort that has none."""
         for run in cohort.run_ids:
             spec = self.plan.specs[run]
@@ -189,21 +190,18 @@ class CohortQueue:
             record["classes"] = list(facts.classes)
             record["data"] = data_record(facts.report, facts.fingerprint)
             self._append(cohort, record, None)
-        self._checkpoint(cohort).unlink(missing_ok=True)
+        if not keep_checkpoint:
+            self._checkpoint(cohort).unlink(missing_ok=True)
 
     def _stop_at_deadline(self) -> None:
         if self.deadline is None or time.monotonic() < self.deadline or not self._pending:
             return
         for cohort in self._pending:
-            if self._checkpoint(cohort).exists():
-                continue  # keeps what it has for a later start
-            self.give_up(
-                cohort, "over_budget", "the study's time (budget.minutes) was over before it began"
-            )
+            self.give_up(cohort, "over_budget", _OVER, keep_checkpoint=True)
         self._pending = []
 
     def _left_seconds(self) -> float:
-        """The predicted rest, corrected by how the finished cohorts compared to their prediction."""
+        """The predicted rest, corrected by how long the finished cohorts took."""
         pace = self._spent / self._expected if self._expected > 0 else 1.0
         rest = sum(cohort.seconds for cohort in self._pending)
         for worker in self.pool.busy:

@@ -57,8 +57,16 @@ def material_for(spec: RunSpec, held: Loaded) -> Material:
 
 def data_record(report: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
     """The `data` of a run's line in `results.jsonl`, from what `prepare` reports."""
-    kept = ("source", "synthetic", "leaked_test_rows", "leaks", "truncated", "tokens", "left_out",
-            "made_splits")  # fmt: skip
+    kept = (
+        "source",
+        "synthetic",
+        "leaked_test_rows",
+        "leaks",
+        "truncated",
+        "tokens",
+        "left_out",
+        "made_splits",
+    )
     return {
         **report["examples"],
         "fingerprint": fingerprint,

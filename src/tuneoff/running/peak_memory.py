@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SAMPLE_SECONDS = 0.002
+_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class PeakMeter:
 
 def resident_bytes() -> int:
     """Resident memory of this process now."""
-    if sys.platform == "linux":
+    if _STATUS.exists():
         return _status("VmRSS")
     import psutil
 
@@ -79,8 +80,6 @@ def settle(cuda: bool = False) -> None:
 
 
 def _reset_kernel_peak() -> bool:
-    if sys.platform != "linux":
-        return False
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -89,10 +88,10 @@ def _reset_kernel_peak() -> bool:
 
 
 def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in _STATUS.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {name}")
+    raise OSError(f"{_STATUS} has no {name}")
 
 
 class _Sampler:

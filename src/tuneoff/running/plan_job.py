@@ -1,4 +1,4 @@
-"""The jobs that need torch before and after training, done in a worker so that the parent does not."""
+"""The jobs that need torch before and after training, done in a worker for the parent."""
 
 from __future__ import annotations
 

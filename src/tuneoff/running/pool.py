@@ -17,7 +17,7 @@ import signal
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,6 +51,7 @@ class Worker:
     connection: multiprocessing.connection.Connection
     tag: Any = None
     holds: str = ""
+    gpu: int | None = None
     _kills: int = field(default_factory=lambda: memory_kills())
 
 
@@ -58,10 +59,11 @@ Message = Sign | Done | Failure | Died
 
 
 class Pool:
-    """Up to `size` workers, started when they are needed."""
+    """Up to `size` workers, started when they are needed; with `gpus`, each sees one of them."""
 
     def __init__(self, size: int, setup: Setup):
         self.size, self._setup = size, setup
+        self.gpus = 0
         self.workers: list[Worker] = []
 
     def __enter__(self) -> Self:
@@ -154,11 +156,27 @@ class Pool:
             quantized = ["tuneoff.running.warm_quantized"] if self._setup.quantized else []
             context.set_forkserver_preload(["tuneoff.running.warm", *quantized])
         ours, theirs = context.Pipe()
-        process = context.Process(target=main, args=(theirs, self._setup), daemon=True)
+        gpu = self._free_gpu()
+        setup = replace(self._setup, environment={**os.environ, **_visible(gpu)})
+        process = context.Process(target=main, args=(theirs, setup), daemon=True)
         with _without_main_module(), _environment(_SERVER_ENVIRONMENT):
             process.start()
         theirs.close()
-        return Worker(process, ours)
+        return Worker(process, ours, gpu=gpu)
+
+    def _free_gpu(self) -> int | None:
+        """The first GPU that no worker has; None where there is none to share out."""
+        taken = {worker.gpu for worker in self.workers}
+        return next((gpu for gpu in range(self.gpus) if gpu not in taken), None)
+
+
+def _visible(gpu: int | None) -> dict[str, str]:
+    """The environment in which a process sees one GPU, counted among those that we see."""
+    if gpu is None:
+        return {}
+    ours = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = ours.split(",") if ours else [str(number) for number in range(gpu + 1)]
+    return {"CUDA_VISIBLE_DEVICES": names[gpu]}
 
 
 @contextlib.contextmanager

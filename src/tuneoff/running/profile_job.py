@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuneoff.runs import RunSpec
 from tuneoff.running.materials import loaded
 from tuneoff.running.peak_memory import Peak, PeakMeter, resident_bytes, settle
 from tuneoff.running.worker import Say
+from tuneoff.runs import RunSpec
 
 if TYPE_CHECKING:
     from tuneoff.training.features import Features
@@ -52,10 +52,13 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
     held = loaded(spec, order.dequantized_gb)
     settle(cuda)
     whole = held.material.features
-    material = replace(held.material, features={
-        name: _sample(one, _SAMPLE_TOKENS if name == "train" else None)
-        for name, one in whole.items()
-    })  # fmt: skip
+    material = replace(
+        held.material,
+        features={
+            name: _sample(one, _SAMPLE_TOKENS if name == "train" else None)
+            for name, one in whole.items()
+        },
+    )
     meter = PeakMeter(spec.device)
     meter.start()
     cohort = Cohort([spec], material, order.limits)
@@ -91,7 +94,7 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
         "inference_seconds_per_example": inference_seconds,
         "inference_peak_memory_bytes": inference.used - before,
         "measured": "solo",
-    }  # fmt: skip
+    }
 
 
 def _time_prefix(cohort: Cohort, whole: Any, material: Material) -> float:
@@ -114,8 +117,7 @@ def _time_steps(cohort: Cohort) -> tuple[list[float], int]:
     before = member.tokens
     seconds: list[float] = []
     while not member.finished and (
-        len(seconds) < _LEAST_STEPS
-        or (sum(seconds) < _STEP_SECONDS and len(seconds) < _MOST_STEPS)
+        len(seconds) < _LEAST_STEPS or (sum(seconds) < _STEP_SECONDS and len(seconds) < _MOST_STEPS)
     ):
         started = time.perf_counter()
         cohort.step()
@@ -127,7 +129,7 @@ def _time_steps(cohort: Cohort) -> tuple[list[float], int]:
 
 
 def _time_evaluation(cohort: Cohort, material: Material) -> float:
-    """Seconds per token of an evaluation while training, over a cached prefix where there is one."""
+    """Seconds per token of an evaluation while training, with a cached prefix if there is one."""
     from tuneoff.training.evaluation import evaluate
 
     split = "validation" if "validation" in material.features else "train"
@@ -200,5 +202,6 @@ def _chosen(features: Features, rows: np.ndarray) -> Features:
     places = np.repeat(features.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
     types = None if features.token_type is None else features.token_type[places]
     targets = features.targets[places] if features.per_token else features.targets[rows]
-    return replace(features, tokens=features.tokens[places], offsets=offsets, targets=targets,
-                   token_type=types)  # fmt: skip
+    return replace(
+        features, tokens=features.tokens[places], offsets=offsets, targets=targets, token_type=types
+    )

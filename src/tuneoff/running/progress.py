@@ -33,8 +33,9 @@ class Progress(Protocol):
     def phase(self, name: str) -> None:
         """A new part of the study begins: `planning`, `profiles`, `probes`, `runs`, ..."""
 
-    def update(self, done: int, due: int, left_seconds: float | None,
-               underway: Mapping[int, Underway]) -> None:
+    def update(
+        self, done: int, due: int, left_seconds: float | None, underway: Mapping[int, Underway]
+    ) -> None:
         """Runs done and due in this phase, the predicted rest of the whole study, and what is
         under way now. Called often."""
 
@@ -51,8 +52,9 @@ class Quiet:
     def phase(self, name: str) -> None:
         pass
 
-    def update(self, done: int, due: int, left_seconds: float | None,
-               underway: Mapping[int, Underway]) -> None:
+    def update(
+        self, done: int, due: int, left_seconds: float | None, underway: Mapping[int, Underway]
+    ) -> None:
         pass
 
     def note(self, text: str) -> None:
@@ -77,8 +79,9 @@ class Lines:
         if not self._terminal:
             self._write(name)
 
-    def update(self, done: int, due: int, left_seconds: float | None,
-               underway: Mapping[int, Underway]) -> None:
+    def update(
+        self, done: int, due: int, left_seconds: float | None, underway: Mapping[int, Underway]
+    ) -> None:
         pause = _TERMINAL_SECONDS if self._terminal else _PLAIN_SECONDS
         if time.monotonic() - self._last < pause:
             return

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tuneoff.runs import RunSpec
 from tuneoff.running.worker import Parts
+from tuneoff.runs import RunSpec
 from tuneoff.study import Study
 
 

@@ -128,7 +128,7 @@ def _failure(error: Exception) -> Failure:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out; PyTorch's CPU allocator raises RuntimeError."""
+    """Whether memory ran out; PyTorch's CPU allocator raises a RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error)
