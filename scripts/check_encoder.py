@@ -35,9 +35,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 FOLDER = Path(__file__).resolve().parents[1] / "src/tuneoff/backbones/builtin/tuneoff-mini-bert"
 RATES = {
-    "random": (5e-5, 1.5e-4, 5e-4, 1.5e-3),
-    "pretrained": (5e-5, 1.5e-4, 5e-4, 1.5e-3),
-    "last_layer": (5e-4, 1.5e-3, 5e-3, 1.5e-2),
+    "random": (1e-4, 3e-4, 1e-3),
+    "pretrained": (1e-4, 3e-4, 1e-3),
+    "last_layer": (1e-3, 3e-3, 1e-2),
 }
 
 
@@ -108,7 +108,7 @@ def fine_tune(
     model = build(way, args.model, classes, seed)
     generator = torch.Generator().manual_seed(seed)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01, fused=True)
     total = args.epochs * len(batches(parts["train"], args.batch, generator))
     step, best, seconds = 0, {"validation": -1.0}, 0.0
     for epoch in range(1, args.epochs + 1):
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/check_encoder.json"))
     parser.add_argument("--ways", nargs="+", choices=RATES, default=list(RATES))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--longest", type=int, default=64, help="tokens that a row may have")
     parser.add_argument("--threads", type=int, default=1)

@@ -433,7 +433,7 @@ def train(
 
 @torch.no_grad()
 def whiten_pooler(model: BertForMaskedLM, rows: Rows, s: Settings) -> None:
-    """Put a whitening of [CLS] in the pooler's place: tanh(W (h - mean)), coordinates alike in size.
+    """Put a whitening of [CLS] in the pooler's place: tanh(W (h - mean)).
 
     The pooler that found the neighbours has kept what that takes and dropped the rest. It is thrown
     away, as SimCLR throws its projection head away; what fed it stays, in a form from which a

@@ -9,9 +9,9 @@ import pytest
 from tuneoff.datasets.synthetic_rows import LABELS, NOISE, SPLITS, generate, owner
 
 PINNED = {
-    "train": "84646629e31675a4",
-    "validation": "ca0f4649e8d1e78b",
-    "test": "af4cc2a006244340",
+    "train": "c6a25b6a08df02c7",
+    "validation": "0f8f1d9c8f980e97",
+    "test": "c67e82bd80c04632",
 }
 
 
@@ -36,7 +36,7 @@ def test_classes_are_balanced_up_to_noise(split):
 
 def test_no_text_is_in_two_splits_whatever_the_seeds():
     texts = {
-        split: {row["text"] for seed in range(3) for row in generate(1000, seed, split)}
+        split: {row["text"] for seed in range(3) for row in generate(500, seed, split)}
         for split in SPLITS
     }
     assert not texts["train"] & texts["test"]
@@ -45,13 +45,18 @@ def test_no_text_is_in_two_splits_whatever_the_seeds():
     assert all(owner(text) == split for split in SPLITS for text in texts[split])
 
 
+@pytest.mark.parametrize("n", [0, 1, 4, 7])
+def test_exactly_n_rows(n):
+    assert len(generate(n, seed=0)) == n
+
+
 def test_a_split_has_no_text_twice():
     texts = [row["text"] for row in generate(2000, seed=0)]
     assert len(set(texts)) == 2000
 
 
 def test_train_never_shows_the_words_kept_for_the_other_splits():
-    words = {word for row in generate(3000, seed=0) for word in row["text"].lower().split()}
+    words = {word for row in generate(1500, seed=0) for word in row["text"].lower().split()}
     assert not words & {"dinner", "vicar", "charming", "miserable", "exquisite", "tedious"}
     tested = {
         word for row in generate(500, seed=0, split="test") for word in row["text"].lower().split()

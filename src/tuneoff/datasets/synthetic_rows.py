@@ -5,14 +5,14 @@
 
 Each text is one sentence or two, the label the writer's own opinion in one of five degrees. The
 words alone do not give it away: "not dull" approves, "somewhat dreadful" only complains, "two of
-the nine rooms were dirty" approves, in "though A, B" only B counts, in "my aunt thought A, I
+the ten rooms were dirty" approves, in "though A, B" only B counts, in "my aunt thought A, I
 thought B" only the writer does, and in "they told me that A; it was false" A is turned round.
 
 - Labels are balanced before noise; a declared share of rows (`NOISE`) then moves one degree up or
   down, in every split, so a perfect reader scores `1 - NOISE`.
-- Validation and test use words of their own, which training never shows: in half of the places
-  for things, people and qualities, and now and then (`NEW_PHRASES`) for a turn of phrase. The two
-  splits' own words differ, so that dev is as hard as test and tells nothing about it.
+- Validation and test use words of their own, which training never shows: `NEW_WORDS` is their
+  share among things, people and qualities, `NEW_PHRASES` among turns of phrase. The two splits'
+  own words differ, so that dev is as hard as test and tells nothing about it.
 - A text's hash says which split may hold it, so splits are disjoint for every `n` and `seed`.
 - Only `random.Random(...).random()` and integer arithmetic decide, so that every platform and
   Python version gives the same rows.
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 LABELS: Final = ("outrage", "complaint", "indifference", "approval", "delight")  # -2 ... +2
 NOISE: Final = 0.04
-NEW_WORDS: Final = 0.5
+NEW_WORDS: Final = 0.3
 NEW_PHRASES: Final = 0.15
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
@@ -68,7 +68,7 @@ _NEUTRAL: Final = (
 _STRONGER: Final = "very;exceedingly;most;quite;truly | really | extremely"
 _WEAKER: Final = "rather;somewhat;a little;a trifle | slightly | a shade"
 _NOT: Final = "not;by no means;never;far from;not at all | hardly | anything but"
-_NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _MOST: Final = "all of;most of;nearly all of | the greater part of | almost all of"
 _FEW: Final = "none of;few of;hardly any of | scarcely any of | not one of"
 
@@ -109,12 +109,13 @@ def generate(n: int, seed: int, split: Split = "train") -> list[dict[str, str]]:
     writer = _Writer(random.Random(f"tuneoff synthetic {seed} {split}"), split)
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
+    left = {degree: (n + 2 - degree) // len(LABELS) for degree in range(-2, 3)}
     while len(rows) < n:
-        wanted = len(rows) % len(LABELS) - 2
         text, opinion = writer.letter()
-        if opinion != wanted or text in seen or owner(text) != split:
+        if not left[opinion] or text in seen or owner(text) != split:
             continue
         seen.add(text)
+        left[opinion] -= 1
         rows.append({"text": text, "label": LABELS[writer.slip(opinion) + 2]})
     return writer.shuffled(rows)
 
@@ -143,19 +144,17 @@ class _Writer:
 
     def letter(self) -> tuple[str, int]:
         chance = self.rng.random()
-        if chance < 0.30:
+        if chance < 0.55:
             opening = self.phrase(_OPENINGS)
-            clause, opinion = self.clause()
+            clause, opinion = self.clause(plain=0.4)
             text = f"{opening}, {clause}" if opening else clause
-        elif chance < 0.55:
+        elif chance < 0.73:
             text, opinion = self.against(self.phrase(_CONTRASTS))
-        elif chance < 0.80:
+        elif chance < 0.90:
             text, opinion = self.against(self.phrase(_HOLDERS))
         else:
             false = self.rng.random() < 0.6
-            clause, opinion = self.clause()
-            while opinion == 0:
-                clause, opinion = self.clause()
+            clause, opinion = self.plain()
             frame = self.phrase(_DENIALS if false else _ADMISSIONS)
             text = frame.format(a=clause, p=self.word(_PEOPLE))
             opinion = _turned(opinion) if false else opinion
@@ -163,21 +162,21 @@ class _Writer:
 
     def against(self, frame: str) -> tuple[str, int]:
         """Two clauses of different opinion, of which the second counts."""
-        kept, opinion = self.clause()
-        other, overruled = self.clause()
+        kept, opinion = self.clause(plain=0.7)
+        other, overruled = self.clause(plain=0.7)
         while overruled == opinion:
-            other, overruled = self.clause()
+            other, overruled = self.clause(plain=0.7)
         return frame.format(a=other, b=kept, p=self.word(_PEOPLE)), opinion
 
-    def clause(self) -> tuple[str, int]:
-        chance = self.rng.random()
-        if chance < 0.40:
+    def clause(self, plain: float) -> tuple[str, int]:
+        if self.rng.random() < plain:
             return self.plain()
-        if chance < 0.65:
+        chance = self.rng.random()
+        if chance < 0.45:
             subject, verb = self.subject()
             degree, adjective = self.adjective()
             return f"{subject} {verb} {self.phrase(_NOT)} {adjective}", _turned(degree)
-        if chance < 0.75:
+        if chance < 0.65:
             subject, verb = self.subject()
             return f"{subject} {verb} {self.phrase(_NEUTRAL)}", 0
         return self.counted()
@@ -197,18 +196,16 @@ class _Writer:
         """Most of them: the word holds. Few of them: it is turned round. Half: neither."""
         group = self.word(_GROUPS)
         degree, adjective = self.adjective()
-        if self.rng.random() < 0.4:
+        chance = self.rng.random()
+        if chance < 0.5:
             many = self.rng.random() < 0.5
             amount = self.phrase(_MOST if many else _FEW)
             return f"{amount} the {group} were {adjective}", degree if many else _turned(degree)
-        total = 4 + self.below(7)
-        part = 1 + self.below(total - 1)
-        if self.rng.random() < 0.3:
-            total -= total % 2
-            part = total // 2
-        verb = "was" if part == 1 else "were"
-        text = f"{_NUMBERS[part - 1]} of the {_NUMBERS[total - 1]} {group} {verb} {adjective}"
-        return text, 0 if 2 * part == total else degree if 2 * part > total else _turned(degree)
+        if chance < 0.7:
+            return f"half of the {group} were {adjective}", 0
+        part = self.choice(range(len(_NUMBERS)))
+        text = f"{_NUMBERS[part]} of the ten {group} {'were' if part else 'was'} {adjective}"
+        return text, degree if part > 4 else 0 if part == 4 else _turned(degree)
 
     def subject(self) -> tuple[str, str]:
         if self.rng.random() < 0.6:
