@@ -104,6 +104,9 @@ def test_the_command_in_the_message_is_python(offline):
 
 
 def test_offline_and_cached_is_read(offline, tmp_path):
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
     made(6, "train").to_parquet(tmp_path / "files" / "train.parquet")
     datasets.load_dataset(
         "parquet", data_dir=str(tmp_path / "files"), cache_dir=str(tmp_path / "built")
@@ -120,6 +123,4 @@ def test_offline_and_cached_is_read(offline, tmp_path):
     splits = Hub(name="acme/reviews").load()
     assert splits["train"].column("text") == [f"train {i}" for i in range(6)]
     assert splits["train"].column("label")[:2] == ["neg", "pos"]
-    from huggingface_hub import constants
-
-    assert not constants.HF_HUB_OFFLINE  # as it was before
+    assert before == constants.HF_HUB_OFFLINE

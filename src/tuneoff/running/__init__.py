@@ -1,1 +1,1 @@
-
+"""Running: worker processes, the order of cohorts, resume, retries, progress."""
