@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuneoff import identity, registry
+from tuneoff.errors import StudyError
 from tuneoff.methods.full import Full
 from tuneoff.methods.lora import LoRA
 from tuneoff.probes import choose_rates, expand_probes, probed_rates
@@ -240,3 +241,16 @@ def test_a_metric_where_lower_is_better(rows: Path) -> None:
     study = _study(rows, {"tasks[0].metric": "loss"})
     rows_of = [_row("full", 1e-5, 0.9, loss=0.5), _row("full", 1e-4, 0.1, loss=0.4)]
     assert choose_rates(study, rows_of)[Contest("enc", "t", "full")].rate == 1e-4
+
+
+def test_a_grid_of_ones_own_is_probed_and_leaves_the_runs_as_they_are(rows: Path) -> None:
+    grid = [1e-3, 3e-3, 9e-3]
+    own = _study(rows, {"methods[0].learning_rates": grid})
+    assert [
+        r.learning_rate for r in expand_probes(own, inspect=shape) if r.method.name == "full"
+    ] == grid
+    chosen = expand(own, _contests({"full": 3e-3}), inspect=shape)
+    plain = runs(rows, {"methods[0].learning_rate": 3e-3})
+    assert [r.run_id for r in chosen] == [r.run_id for r in plain]
+    with pytest.raises(StudyError, match="learning_rates has no effect"):
+        _study(rows, {"methods[0].learning_rates": grid, "methods[0].learning_rate": 1e-3})

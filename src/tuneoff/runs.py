@@ -71,7 +71,7 @@ class RunSpec(Settings):
                 "metrics": list(self.task.all_metrics),
                 "data": self.task.data.model_dump(mode="json", exclude={"dataset", "source"}),
                 "data_content": [self.data_fingerprint, source.drop_leaked],
-                "method": [self.method.method, self.method.settings.model_dump(mode="json")],
+                "method": [self.method.method, _resolved(self.method)],
                 "training": self.training.in_force(),
                 "seed": self.seed,
                 "device": self.device,
@@ -101,13 +101,18 @@ class RunSpec(Settings):
         task = {"name": self.task.name, "task": self.task.task}
         method = {"name": self.method.name, "method": self.method.method}
         return {
-            "method": method | self.method.settings.model_dump(mode="json"),
+            "method": method | _resolved(self.method),
             "training": self.training.in_force(),
             "backbone": self.backbone.in_force(),
             "task": task
             | self.task.settings.model_dump(mode="json")
             | {"metric": self.task.primary_metric, "data": self.task.data.model_dump(mode="json")},
         }
+
+
+def _resolved(method: MethodSpec) -> dict[str, Any]:
+    """The method's settings as trained: with its rate, and without the grid that led to it."""
+    return method.settings.model_dump(mode="json", exclude={"learning_rates"})
 
 
 def _without(data: dict[str, Any], names: set[str]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ Settings load without torch; hooks stand in `hooks/` and are imported where a me
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
 from tuneoff.errors import TuneoffError
 from tuneoff.settings import Settings
@@ -38,6 +38,9 @@ class Method(Settings):
     learning_rate: float | None = Field(default=None, gt=0)
     """Peak learning rate; the method's own default for the backbone's kind when not given."""
 
+    learning_rates: tuple[PositiveFloat, ...] | None = Field(default=None, min_length=1)
+    """The grid that probes search, in place of the method's own. The first is the default rate."""
+
     rates: ClassVar[Mapping[str, Rates]]
     """Rates per backbone kind: `encoder`, `decoder`, `encoder_decoder`; sources in the file."""
     quantization: ClassVar[str | None] = None
@@ -51,7 +54,18 @@ class Method(Settings):
 
     def own_rates(self, kind: str) -> Rates:
         """The rates for a backbone kind, with whatever in these settings shifts them."""
+        if self.learning_rates is not None:
+            return Rates(self.learning_rates[0], tuple(sorted(self.learning_rates)))
         return self.rates[kind]
+
+    @model_validator(mode="after")
+    def _one_source_of_rates(self) -> Self:
+        if self.learning_rate is not None and self.learning_rates is not None:
+            raise ValueError(
+                "learning_rates has no effect: learning_rate is given, so nothing is probed; "
+                "leave one of them out"
+            )
+        return self
 
     def problems(self, backbone: Backbone) -> list[str]:
         """Reasons why this method cannot be put on this backbone; empty when it can.

@@ -65,6 +65,8 @@ class LoRA(Method):
 
     def own_rates(self, kind: str) -> Rates:
         rates, share = super().own_rates(kind), self.lora_plus_ratio**-0.5
+        if self.learning_rates is not None:
+            return rates
         return Rates(rates.default * share, tuple(rate * share for rate in rates.grid))
 
     def problems(self, backbone: Backbone) -> list[str]:

@@ -67,7 +67,7 @@ class Peft(Method):
 
     def own_rates(self, kind: str) -> Rates:
         default = _RATES.get(self.peft_type)
-        if default is None:
+        if default is None or self.learning_rates is not None:
             return super().own_rates(kind)
         return Rates(
             default,
