@@ -15,7 +15,7 @@ quickstart:  ## a virtual environment, tuneoff, and the built-in contest: about 
 test:  ## the tests that CI runs
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
