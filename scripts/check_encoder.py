@@ -118,9 +118,9 @@ def fine_tune(
             progress = step / total
             for group in optimizer.param_groups:
                 group["lr"] = rate * min(progress / 0.1, (1 - progress) / 0.9)
-            loss = F.cross_entropy(
-                model(**padded(parts["train"], rows)).logits, parts["train"].labels[rows]
-            )
+            with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+                logits = model(**padded(parts["train"], rows)).logits
+            loss = F.cross_entropy(logits.float(), parts["train"].labels[rows])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--longest", type=int, default=64, help="tokens that a row may have")
+    parser.add_argument("--bf16", action="store_true", help="train in bf16 autocast")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     if args.picture:
@@ -194,6 +195,7 @@ def main() -> None:
 
     def run(way: str, rate: float, seed: int) -> dict:
         key = f"{weights} {args.data.name} {way} {rate:g} seed {seed} epochs {args.epochs}"
+        key += " bf16" if args.bf16 else ""
         if key not in runs:
             runs[key] = fine_tune(way, rate, seed, parts, args)
             part = args.out.with_suffix(".part")

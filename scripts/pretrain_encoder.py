@@ -108,6 +108,11 @@ def train_tokenizer(files: list[Path], s: Settings) -> BertTokenizerFast:
         vocab_size=s.vocabulary, special_tokens=SPECIAL, limit_alphabet=100, show_progress=False
     )
     tokenizer.train_from_iterator((line for file in files for line in read_book(file)), trainer)
+    # The trainer breaks ties by chance; in alphabetical order the same corpus gives the same ids.
+    order = SPECIAL + sorted(set(tokenizer.get_vocab()) - set(SPECIAL))
+    tokenizer.model = models.WordPiece(
+        {token: i for i, token in enumerate(order)}, unk_token="[UNK]"
+    )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -480,6 +485,11 @@ def save_folder(
     part.rmdir()
 
 
+def key(*parts: object) -> str:
+    """A short name for what a stage depends on, so that nothing stale is reused."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--novels", type=Path, required=True, help="folder of plain-text books")
@@ -499,12 +509,10 @@ def main() -> None:
 
     files, corpus_hash = read_corpus(args.novels)
     say(f"corpus: {len(files)} books, sha256 {corpus_hash[:16]}")
-    key = hashlib.sha256(json.dumps([asdict(s), corpus_hash]).encode()).hexdigest()[:12]
-    work = args.work / key
 
-    prepared = work / "prepared"
+    prepared = args.work / f"prepared-{key(corpus_hash, s.seed, s.vocabulary, s.hidden, s.window)}"
     if not prepared.exists():
-        part = work / "prepared.part"
+        part = prepared.with_suffix(".part")
         part.mkdir(parents=True, exist_ok=True)
         tokenizer = train_tokenizer(files, s)
         tokenizer.save_pretrained(part)
@@ -528,6 +536,8 @@ def main() -> None:
     books = range(len(files))
     rows = Rows(data, [book for book in books if book % 50 != 25], s)
     held_rows = Rows(data, [book for book in books if book % 50 == 25], s)
+    work = args.work / f"training-{key(corpus_hash, asdict(s), args.minutes, args.steps)}"
+    work.mkdir(exist_ok=True)
     spent = train(model, rows, held_rows, s, work, args.minutes, args.steps)
     whiten_pooler(model, rows, s)
     record = {
