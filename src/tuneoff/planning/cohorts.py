@@ -162,8 +162,8 @@ def _cohort(
     name: str, kind: str, ids: tuple[str, ...], predictions: Mapping[str, Prediction], device: str
 ) -> Cohort:
     parts = [predictions[run] for run in ids]
-    prefix = max(part.duration.prefix for part in parts)
-    seconds = prefix + sum(part.duration.total - part.duration.prefix for part in parts)
+    shared = max(part.duration.shared for part in parts)
+    seconds = shared + sum(part.duration.total - part.duration.shared for part in parts)
     if device == "cuda":
         seconds /= min(len(parts), 8)  # small members fill what one leaves idle
     memory = max(part.memory_bytes - part.memory.own for part in parts)

@@ -9,7 +9,9 @@ trained place nothing goes back, and a cached prefix runs once per example.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tuneoff.planning.survey import BackboneFacts, DataFacts, MethodFacts
 from tuneoff.runs import RunSpec
@@ -19,6 +21,7 @@ EFFICIENCY = {"cpu": 0.6, "cuda": 0.1}
 """Share of the measured rate that training reaches; `performance.md`, section 7, for a CPU."""
 _STEP_SECONDS = {"cpu": 0.002, "cuda": 0.015}
 _PADDING = 1.3
+_LOAD_SECONDS, _LOAD_RATE = 0.3, 5e8
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,17 @@ class Duration:
     training: float
     evaluation: float
     prefix: float
+    loading: float
     steps: int
 
     @property
     def total(self) -> float:
-        return self.training + self.evaluation + self.prefix
+        return self.training + self.evaluation + self.shared
+
+    @property
+    def shared(self) -> float:
+        """What members of a cohort pay for once."""
+        return self.prefix + self.loading
 
 
 def predict(
@@ -42,10 +51,9 @@ def predict(
     method: MethodFacts,
     flops: float,
     device: str,
-    factor: float = 1.0,
 ) -> Duration:
-    """One run's time. `factor`: measured over predicted, where a profile has been made."""
-    rate = flops * EFFICIENCY[device] / (_PADDING if backbone.padded else 1.0) / factor
+    """One run's time, before anything was measured but the machine. flops: per second."""
+    rate = flops * EFFICIENCY[device] / (_PADDING if backbone.padded else 1.0)
     cached = caches_prefix(spec, backbone, method)
     forward = token_operations(backbone, data, 0)
     above = token_operations(backbone, data, method.lowest)
@@ -58,13 +66,31 @@ def predict(
     count = steps_of(spec, data)
     seen = min(count * spec.training.batch_size, epochs_of(spec, data) * data.examples["train"])
     training = seen * data.mean_length * per_token / rate + count * _STEP_SECONDS[device]
-    splits = data.tokens
-    reading = splits.get("validation", 0) * (evaluations_of(spec, data) + 1)
-    reading += splits.get("test", 0) if spec.kind == "run" else 0
-    evaluation = reading * (above if cached else forward) / rate
-    read = sum(tokens for name, tokens in splits.items() if name != "test" or spec.kind == "run")
+    evaluation = evaluated_tokens(spec, data) * (above if cached else forward) / rate
+    read = sum(tokens for name, tokens in data.tokens.items() if _sees(spec, name))
     prefix = read * (forward - above) / rate if cached else 0.0
-    return Duration(training, evaluation, prefix, count)
+    loading = _LOAD_SECONDS + 4 * backbone.parameters / _LOAD_RATE
+    return Duration(training, evaluation, prefix, loading, count)
+
+
+def measured(spec: RunSpec, data: DataFacts, cost: Mapping[str, Any]) -> Duration:
+    """One run's time from the profile of its setting (`cost` of a line of `profiles.jsonl`)."""
+    count = steps_of(spec, data)
+    evaluation = cost["evaluation_seconds_per_token"] * evaluated_tokens(spec, data)
+    training = cost["step_seconds"] * count
+    return Duration(training, evaluation, cost["prefix_seconds"], cost["load_seconds"], count)
+
+
+def evaluated_tokens(spec: RunSpec, data: DataFacts) -> float:
+    """Tokens read by all evaluations: validation while training and at the end, then test."""
+    tokens = data.tokens
+    reading = tokens.get("validation", 0) * (evaluations_of(spec, data) + 1)
+    return float(reading + (tokens.get("test", 0) if _sees(spec, "test") else 0))
+
+
+def _sees(spec: RunSpec, split: str) -> bool:
+    """Probes never see the test split."""
+    return split != "test" or spec.kind == "run"
 
 
 def token_operations(backbone: BackboneFacts, data: DataFacts, lowest: int) -> float:

@@ -135,10 +135,9 @@ def make_plan(
     facts = known or survey(list(specs.values()))
     device = next(iter(specs.values())).device
     machine = machine or measure(device, study.budget.memory_gb)
-    factors = _factors(specs.values(), facts, machine, profiles)
+    costs = _costs(profiles)
     predictions = {
-        run: predict(spec, facts, machine, factors.get(spec.contest, 1.0))
-        for run, spec in specs.items()
+        run: predict(spec, facts, machine, costs.get(spec.contest)) for run, spec in specs.items()
     }
     if force:
         predictions = {run: _forced(one) for run, one in predictions.items()}
@@ -169,23 +168,15 @@ def make_plan(
     )
 
 
-def _factors(
-    specs: Any, facts: Survey, machine: Machine, profiles: Sequence[Mapping[str, Any]]
-) -> dict[Contest, float]:
-    """Measured over predicted training time of each contest that was profiled."""
-    measured: dict[Contest, float] = {}
+def _costs(profiles: Sequence[Mapping[str, Any]]) -> dict[Contest, Mapping[str, Any]]:
+    """What each contest's newest profile measured, as runs will train."""
+    found: dict[Contest, Mapping[str, Any]] = {}
     for row in profiles:
         cost = row.get("cost") or {}
         cost = cost.get("with_dequantized_cache") or cost
-        if cost.get("train_seconds"):
-            contest = Contest(row["backbone"], row["task"], row["method"])
-            measured[contest] = cost["train_seconds"]
-    factors = {}
-    for spec in specs:
-        if spec.kind == "run" and spec.contest in measured and spec.contest not in factors:
-            expected = predict(spec, facts, machine).duration
-            factors[spec.contest] = measured[spec.contest] / (expected.training + expected.prefix)
-    return factors
+        if cost.get("step_seconds"):
+            found[Contest(row["backbone"], row["task"], row["method"])] = cost
+    return found
 
 
 def _forced(prediction: Prediction) -> Prediction:

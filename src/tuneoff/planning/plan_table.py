@@ -20,12 +20,11 @@ def render(plan: Plan, console: Console) -> None:
     name = escape(machine.name)
     device = name if machine.gpus else f"{machine.cores} cores of {name}"
     todo = [run for cohort in plan.cohorts for run in cohort.run_ids if run not in plan.finished]
-    console.print(f"[bold]{plan.study}[/]: {_count(plan)}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{plan.study}[/]: {_count(plan)}", highlight=False)
     console.print(
         f"{device}; {machine.memory_bytes / 1e9:.1f} GB free; "
         f"{machine.flops / 1e9:.0f} GFLOP/s measured{'' if machine.gpus else ' per core'}",
         highlight=False,
-        soft_wrap=True,
     )
     for (backbone, task), specs in _by_contest(plan).items():
         table = Table(title=f"{backbone} on {task}", title_justify="left", box=None, pad_edge=False)
@@ -42,7 +41,6 @@ def render(plan: Plan, console: Console) -> None:
         f"\n{len(todo)} to train in {len(plan.cohorts)} cohorts on {workers}: "
         f"about [bold]{minutes(plan.seconds)}[/] ({kept})",
         highlight=False,
-        soft_wrap=True,
     )
 
 

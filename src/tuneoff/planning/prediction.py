@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tuneoff.planning import duration, memory
 from tuneoff.planning.duration import Duration
@@ -31,13 +33,18 @@ class Prediction:
     dequantized_gb: float | None = None
 
 
-def predict(spec: RunSpec, survey: Survey, machine: Machine, factor: float = 1.0) -> Prediction:
-    """`factor`: measured over predicted training time, where the method was profiled."""
+def predict(
+    spec: RunSpec, survey: Survey, machine: Machine, cost: Mapping[str, Any] | None = None
+) -> Prediction:
+    """cost: of the setting's profile, which knows better how long it takes."""
     backbone, data, method = survey.backbone(spec), survey.of_data(spec), survey.method(spec)
     base = memory.CUDA_CONTEXT_BYTES if machine.device == "cuda" else memory.PROCESS_BYTES
     room = int(machine.memory_bytes * _MARGIN) - base
     keep = dequantized_gb(spec, survey, machine)
-    time = duration.predict(spec, backbone, data, method, machine.flops, machine.device, factor)
+    if cost is not None:
+        time = duration.measured(spec, data, cost)
+    else:
+        time = duration.predict(spec, backbone, data, method, machine.flops, machine.device)
     batch = data.batch_tokens(spec.training.batch_size)
     tokens: int | None = None
     while True:
@@ -48,6 +55,7 @@ def predict(spec: RunSpec, survey: Survey, machine: Machine, factor: float = 1.0
             break
         tokens = max((tokens or batch) // 2, data.longest)
     parts = {name: value for name, value in needed.to_json().items() if name != "total"}
+    parts["the process itself"] = base
     largest = max(parts, key=lambda name: parts[name])
     reason = (
         f"needs {(base + needed.total) / 1e9:.1f} GB with one example at a time (most of it "

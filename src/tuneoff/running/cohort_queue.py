@@ -202,8 +202,9 @@ class CohortQueue:
 
     def _left_seconds(self) -> float:
         """The predicted rest, corrected by how long the finished cohorts took."""
-        pace = self._spent / self._expected if self._expected > 0 else 1.0
         rest = sum(cohort.seconds for cohort in self._pending)
+        trust = 0.3 * (rest + self.later_seconds)  # a few short cohorts say little about the rest
+        pace = (self._spent + trust) / max(self._expected + trust, 1e-9)
         for worker in self.pool.busy:
             shown = self._underway.get(id(worker))
             rest += worker.tag.seconds * (1 - (shown.share if shown else 0.0))

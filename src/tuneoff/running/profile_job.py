@@ -1,8 +1,11 @@
 """The job of a fresh worker with nothing beside it: what one method setting costs.
 
-Loading, some steps of training after warm-up steps, evaluation and inference are timed apart. Peak
-memory is of training alone: what the run adds to a process that has the libraries loaded. Where
-the data is large, a sample of it is trained on, and what grows with the data is scaled by tokens.
+Loading, some steps of training after warm-up steps, evaluation and inference are timed apart. On a
+CPU, seconds are those of the one core that a run has, so that other programs on the machine do not
+count; `busy` says how much longer it took by the clock. Peak memory is of the steps alone: what a
+run adds to a process that has the libraries loaded, less a cached prefix, which is a choice of ours
+and could lie on the disk; its bytes stand apart. Where the data is large, a sample of it is trained
+on, and what grows with the data is scaled by tokens.
 """
 
 from __future__ import annotations
@@ -60,13 +63,12 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
         },
     )
     meter = PeakMeter(spec.device)
-    meter.start()
     cohort = Cohort([spec], material, order.limits)
     cohort.begin()
-    prefix = _time_prefix(cohort, whole, material)
-    steps, tokens = _time_steps(cohort)
-    training = meter.read()
+    prefix, cache = _time_prefix(cohort, whole, material)
     meter.start()
+    steps, tokens, busy = _time_steps(cohort)
+    training = meter.read()
     seconds_per_token = _time_evaluation(cohort, material)
     inference_seconds, inference = _time_inference(cohort, material, meter)
     member = cohort.members[0]
@@ -82,7 +84,8 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
         "train_seconds": statistics.median(steps) * member.steps + prefix,
         "evaluation_seconds_per_token": seconds_per_token,
         "evaluation_seconds": seconds_per_token * _evaluated_tokens(spec, whole, member),
-        "peak_memory_bytes": training.used - before,
+        "busy": busy,
+        "peak_memory_bytes": training.used - before - cache,
         "peak_reserved_bytes": training.reserved,
         "peak_resident_bytes": None if cuda else training.used,
         "process_bytes": None if cuda else before,
@@ -92,40 +95,42 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
         ),
         "adapter_bytes": sum(t.nbytes for t in member.parameters.tensors().values()),
         "inference_seconds_per_example": inference_seconds,
-        "inference_peak_memory_bytes": inference.used - before,
+        "prefix_cache_bytes": cache,
+        "inference_peak_memory_bytes": inference.used - before - cache,
         "measured": "solo",
     }
 
 
-def _time_prefix(cohort: Cohort, whole: Any, material: Material) -> float:
-    """Seconds to run the frozen prefix over all splits once; 0 where nothing is cached."""
+def _time_prefix(cohort: Cohort, whole: Any, material: Material) -> tuple[float, int]:
+    """Seconds to run the frozen prefix over all splits once, and the bytes that are kept of the
+    splits at hand; zeros where nothing is cached."""
     if cohort.passes.entry == 0:
-        return 0.0
-    started = time.perf_counter()
-    for split in material.features:
-        cohort.passes.cache(split)
-    spent = time.perf_counter() - started
+        return 0.0, 0
+    clock = _Clock(cohort)
+    caches = [cohort.passes.cache(split) for split in material.features]
+    spent = clock.seconds()
     sampled = sum(len(one.tokens) for one in material.features.values())
-    return spent * sum(len(one.tokens) for one in whole.values()) / sampled
+    seconds = spent * sum(len(one.tokens) for one in whole.values()) / sampled
+    return seconds, sum(cache.states.nbytes for cache in caches if cache is not None)
 
 
-def _time_steps(cohort: Cohort) -> tuple[list[float], int]:
-    """Seconds of each step after the warm-up, and the real tokens that they trained on."""
+def _time_steps(cohort: Cohort) -> tuple[list[float], int, float]:
+    """Seconds of each step after the warm-up, the real tokens that they trained on, and how much
+    longer than that they took by the clock."""
     member = cohort.members[0]
     for _ in range(_WARM_UP_STEPS):
         cohort.step()
-    before = member.tokens
+    before, began = member.tokens, time.perf_counter()
     seconds: list[float] = []
     while not member.finished and (
         len(seconds) < _LEAST_STEPS or (sum(seconds) < _STEP_SECONDS and len(seconds) < _MOST_STEPS)
     ):
-        started = time.perf_counter()
+        clock = _Clock(cohort)
         cohort.step()
-        _synchronize(cohort)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock.seconds())
     if not seconds:
         raise RuntimeError(member.reason or "training ended before a step could be timed")
-    return seconds, member.tokens - before
+    return seconds, member.tokens - before, (time.perf_counter() - began) / sum(seconds)
 
 
 def _time_evaluation(cohort: Cohort, material: Material) -> float:
@@ -137,31 +142,42 @@ def _time_evaluation(cohort: Cohort, material: Material) -> float:
     cached = cohort.passes.cache(split)
     source = material if cached is not None else part
     cohort.passes.carry(cohort.members)
-    started = time.perf_counter()
+    clock = _Clock(cohort)
     evaluate(cohort.passes, source, split)
-    _synchronize(cohort)
-    return (time.perf_counter() - started) / len(source.features[split].tokens)
+    return clock.seconds() / len(source.features[split].tokens)
 
 
 def _time_inference(cohort: Cohort, material: Material, meter: PeakMeter) -> tuple[float, Peak]:
-    """Seconds per new example and peak memory, with nothing cached."""
+    """Seconds per new example and peak memory, with no prefix cached."""
     from tuneoff.training.evaluation import evaluate
 
     split = "test" if "test" in material.features else "train"
     part = replace(material, features={split: _head(material.features[split])})
     cohort.passes.entry = 0
     meter.start()
-    started = time.perf_counter()
+    clock = _Clock(cohort)
     evaluate(cohort.passes, part, split)
-    _synchronize(cohort)
-    return (time.perf_counter() - started) / len(part.features[split]), meter.read()
+    return clock.seconds() / len(part.features[split]), meter.read()
 
 
-def _synchronize(cohort: Cohort) -> None:
-    if cohort.device.type == "cuda":
+class _Clock:
+    """Seconds of this process's core on a CPU, by the clock on a GPU, from its making on."""
+
+    def __init__(self, cohort: Cohort):
+        self._cuda = cohort.device.type == "cuda"
+        self._began = self._now()
+
+    def seconds(self) -> float:
+        """Since the making, at least a nanosecond."""
+        return max(self._now() - self._began, 1e-9)
+
+    def _now(self) -> float:
+        if not self._cuda:
+            return time.process_time()
         import torch
 
         torch.cuda.synchronize()
+        return time.perf_counter()
 
 
 def _evaluated_tokens(spec: RunSpec, whole: Any, member: Any) -> float:

@@ -26,8 +26,9 @@ _MORE = (
     "weights_bytes",
     "process_bytes",
     "peak_resident_bytes",
-    "dequantized_bytes",
+    "prefix_cache_bytes",
     "prefix_seconds",
+    "busy",
     "with_dequantized_cache",
 )
 

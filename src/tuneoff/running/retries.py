@@ -44,6 +44,8 @@ def after(
         return _after_death(cohort, trouble)
     if trouble.kind == "memory":
         return _less_memory(cohort, trouble.reason, batch_tokens)
+    if trouble.kind == "user":
+        return GiveUp("failed", trouble.reason)  # it says what to do, and that is not to try again
     return _alone(cohort, trouble.reason)
 
 
