@@ -19,7 +19,7 @@ CLASSES = ("a", "b", "c")
 
 
 def features(examples: int, seed: int) -> Features:
-    """Random sequences of 2 to 20 tokens; the class is written into the tokens, so it is learnable."""
+    """Random sequences of 2 to 20 tokens; the class stands in the tokens, so it is learnable."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(2, 21, examples)
     offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -14,7 +14,7 @@ from tuneoff.training.outcome import Limits
 
 
 def final(outcome):
-    return outcome.predictions["loss"], {n: t for n, t in sorted(outcome.tensors.items())}
+    return outcome.predictions["loss"], dict(sorted(outcome.tensors.items()))
 
 
 def assert_same(one, other):
@@ -73,7 +73,7 @@ def test_resuming_gives_the_same_bits(stop, tmp_path):
     stuff = material(tmp_path, double=False)
     undisturbed = train_cohort(runs(), stuff)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     steps = 0
@@ -82,10 +82,10 @@ def test_resuming_gives_the_same_bits(stop, tmp_path):
         nonlocal steps
         steps += 1
         if steps == stop + 1:
-            raise Killed
+            raise KilledError
 
     path = tmp_path / "cohort.pt"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_cohort(runs(), stuff, path, Limits(checkpoint_seconds=0), kill)
     assert path.exists()
     resumed = train_cohort(runs(), material(tmp_path, double=False), path)

@@ -179,7 +179,8 @@ def _initializer_std(config: Any, site: Site) -> float:
     """Standard deviation of a new linear layer; T5's own formula is factor * d_model**-0.5
     (transformers `T5PreTrainedModel._init_weights`)."""
     if getattr(config, "model_type", "") in ("t5", "mt5", "umt5"):
-        return float(getattr(config, "initializer_factor", 1.0)) * site.in_features**-0.5
+        factor = float(getattr(config, "initializer_factor", 1.0))
+        return factor * float(site.in_features**-0.5)
     return float(getattr(config, "initializer_range", 0.02))
 
 
@@ -239,7 +240,7 @@ def load_tokenizer(options: BackboneOptions) -> Any:
     return _from_hub(options, AutoTokenizer)
 
 
-def _model_class(head: Head, config: Any) -> Any:
+def _model_class(head: Head) -> Any:
     import transformers
 
     return {
@@ -261,7 +262,7 @@ def inspect(
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = _model_class(head, config).from_config(config)
+            model = _model_class(head).from_config(config)
     except ValueError as error:
         raise BackboneError(
             f"backbone {options.model!r} has no {head.replace('_', ' ')} form in "
@@ -307,7 +308,7 @@ def load(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model, info = _from_hub(options, _model_class(head, shape.config), **kwargs)
+            model, info = _from_hub(options, _model_class(head), **kwargs)
             tokenizer = _from_hub(options, AutoTokenizer)
     finally:
         logging.set_verbosity(verbosity)

@@ -40,7 +40,8 @@ class Padded:
 
     def forward(self, layout: Layout, h: Tensor | None = None, entry: int = 0) -> Tensor:
         """(R, C) logits for the layout's rows, from token ids."""
-        assert h is None and entry == 0, "a padded forward begins with the token ids"
+        assert h is None, "a padded forward begins with the token ids"
+        assert entry == 0, "a padded forward begins with the first block"
         model: Any = self.backbone.model
         training = layout.streams is not None
         model.train(training)
@@ -58,7 +59,7 @@ class Padded:
         ids, mask, segments = pad(layout, int(model.config.pad_token_id or 0))
         bounds = layout.row_bounds if layout.one_row_per_sequence else _sequence_bounds(layout)
         kwargs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-        if segments is not None and getattr(model.config, "type_vocab_size", 0):
+        if segments is not None and bool(getattr(model.config, "type_vocab_size", 0)):
             kwargs["token_type_ids"] = segments
         name = self._output_layer()
         if name is None:
@@ -96,7 +97,8 @@ class Wrapped(Padded):
         self.model = model
 
     def forward(self, layout: Layout, h: Tensor | None = None, entry: int = 0) -> Tensor:
-        assert h is None and entry == 0, "a padded forward begins with the token ids"
+        assert h is None, "a padded forward begins with the token ids"
+        assert entry == 0, "a padded forward begins with the first block"
         config = self.backbone.model.config
         used = set(layout.ids.unique().tolist())
         free = next(i for i in range(config.vocab_size) if i not in used)

@@ -135,7 +135,8 @@ class Site:
         if kind == "linear":
             self.in_features, self.out_features = _linear_shape(module)
         elif kind == "embedding":
-            self.in_features, self.out_features = module.weight.shape  # type: ignore[union-attr]
+            table: Any = module.weight
+            self.in_features, self.out_features = table.shape
         else:
             weight = getattr(module, "weight", None)
             self.in_features = self.out_features = (
@@ -224,7 +225,7 @@ class Site:
             and first.fused is not None
             and all(type(hook) is type(first) for hook in hooks)
         ):
-            return type(first).fused(self, x, bounds, hooks)  # type: ignore[misc, no-any-return]
+            return type(first).fused(self, x, bounds, hooks)  # type: ignore[misc]
         return self.member_by_member(x, bounds)
 
     def member_by_member(self, x: Tensor, bounds: Bounds) -> Tensor:

@@ -190,7 +190,7 @@ class Cohort:
             share * member.loss_scale.value for share, member in zip(shares, taking, strict=True)
         ]
         total: Tensor = scaled[0] if len(scaled) == 1 else torch.stack(scaled).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         values = torch.stack([share.detach() for share in shares]).tolist()
         return dict(zip(parts, values, strict=True))
 
@@ -306,7 +306,7 @@ class Cohort:
             train_seconds=member.seconds["train"],
             evaluation_seconds=member.seconds["evaluation"],
             tokens=member.tokens,
-            notes=self._notes(member),
+            notes=self._notes(),
         )
         if member.status != "done":
             return outcome
@@ -322,7 +322,7 @@ class Cohort:
         outcome.tensors = member.parameters.tensors()
         return outcome
 
-    def _notes(self, member: Member) -> list[str]:
+    def _notes(self) -> list[str]:
         notes = []
         if self.passes.entry > 0:
             notes.append(

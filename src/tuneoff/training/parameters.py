@@ -60,7 +60,7 @@ class Parameters:
 
     def gradient_norm(self) -> Tensor:
         """() 2-norm over all gradients, as `torch.nn.utils.clip_grad_norm_` takes it."""
-        norms = [
+        norms: list[Tensor] = [
             torch.linalg.vector_norm(g.flat.grad) for g in self.groups if g.flat.grad is not None
         ]
         return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))

@@ -6,6 +6,8 @@ logits and gradients are compared in the tests.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from transformers.activations import ACT2FN
@@ -19,7 +21,7 @@ from tuneoff.training.layout import Layout
 class Bert(Family):
     """BERT: the pooler (dense, tanh) stands between the first token and the classifier."""
 
-    model_types = ("bert",)
+    model_types: ClassVar[tuple[str, ...]] = ("bert",)
     pool = "first"
     position_offset = 0
 
@@ -104,7 +106,8 @@ class Bert(Family):
 
 
 class Roberta(Bert):
-    """RoBERTa: positions start after the padding index; the head (dense, tanh, projection) is new."""
+    """RoBERTa: positions start after the padding index; the head (dense, tanh, projection) is
+    new."""
 
     model_types = ("roberta", "xlm-roberta", "camembert")
 
