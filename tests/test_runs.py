@@ -237,6 +237,22 @@ def test_the_best_rate_is_chosen(rows: Path) -> None:
     assert Contest("enc", "t", "qlora") not in found
 
 
+def test_a_lead_of_a_few_rows_is_a_tie(rows: Path) -> None:
+    """250 rows: one standard error of a share of 0.25 is 2.7 points."""
+
+    def rate(lead: float) -> float:
+        probes = [
+            _row("full", 1e-5, 0.25 + lead, loss=1.59),
+            _row("full", 1e-4, 0.25, loss=1.50),
+            _row("full", 1e-3, 0.25, loss=1.57),
+        ]
+        found = choose_rates(_study(rows), [{**p, "data": {"validation": 250}} for p in probes])
+        return found[Contest("enc", "t", "full")].rate
+
+    assert rate(0.01) == 1e-4
+    assert rate(0.05) == 1e-5
+
+
 def test_a_metric_where_lower_is_better(rows: Path) -> None:
     study = _study(rows, {"tasks[0].metric": "loss"})
     rows_of = [_row("full", 1e-5, 0.9, loss=0.5), _row("full", 1e-4, 0.1, loss=0.4)]

@@ -82,8 +82,10 @@ def shortened(training: Training, tuning: Tuning) -> Training:
 def choose_rates(study: Study, rows: Iterable[Mapping[str, Any]]) -> dict[Contest, Choice]:
     """The best rate per contest from lines of `probes.jsonl`, by the task's primary metric.
 
-    Ties go to the lower validation loss, then to the lower rate. A contest whose probes all failed
-    is left out: its method keeps its default rate.
+    Scores within one standard error of the best (of a share of the validation rows) count as ties:
+    in a short probe several rates may still answer the largest class, and a row more or less says
+    nothing. Ties go to the lower validation loss, then to the lower rate. A contest whose probes
+    all failed is left out: its method keeps its default rate.
     """
     higher = {
         task.name: registry.get("metrics", task.primary_metric).higher_is_better
@@ -113,10 +115,18 @@ def _choice(probes: list[Mapping[str, Any]], metric: str, higher: bool) -> Choic
         if probe["status"] == "done":
             values = probe["metrics"]["validation"]
             curve[rate] = float(values[metric])
-            scored.append((sign * values[metric], values.get("loss", 0.0), rate))
+            rows = (probe.get("data") or {}).get("validation", 0)
+            scored.append((sign * values[metric], values.get("loss", 0.0), rate, rows))
     if not scored:
         return None
-    best = min(scored)[2]
+    top = min(scored)
+    near = top[0] + _standard_error(abs(top[0]), top[3])
+    best = min((loss, rate) for score, loss, rate, _ in scored if score <= near)[1]
     rates = sorted(curve)
     edge = len(rates) > 1 and best in (rates[0], rates[-1])
     return Choice(best, tuple((rate, curve[rate]) for rate in rates), edge)
+
+
+def _standard_error(share: float, rows: int) -> float:
+    """Of a share of so many rows; 0 for scores that are no shares."""
+    return math.sqrt(share * (1 - share) / rows) if rows and 0 <= share <= 1 else 0.0
