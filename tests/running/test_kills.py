@@ -126,7 +126,7 @@ def test_kills_change_no_number(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_many_kills_change_no_number(tmp_path: Path) -> None:
-    dropping = {"method": "lora", "name": "dropping", "rank": 4, "dropout": 0.1}
+    dropping = {"method": "lora", "name": "dropping", "rank": 4, "lora_dropout": 0.1}
     study = written_study(
         tmp_path,
         methods=["full", "lora", "bitfit", "top_blocks", dropping],

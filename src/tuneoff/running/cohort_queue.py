@@ -99,10 +99,11 @@ class CohortQueue:
             self.pool.give(worker, job(train, order, parts=parts_of(specs)), cohort)
 
     def _next(self, worker: Worker) -> Cohort | None:
-        """The first cohort that fits beside what is running; any when nothing is."""
-        used = sum(other.tag.memory_bytes for other in self.pool.busy)
-        room = self.plan.machine.memory_bytes - used
-        fitting = [c for c in self._pending if c.memory_bytes <= room or not self.pool.busy]
+        """The first cohort that fits beside what is running; any when nothing is. A GPU is its
+        worker's alone."""
+        beside = [] if self.plan.machine.gpus else self.pool.busy
+        room = self.plan.machine.memory_bytes - sum(other.tag.memory_bytes for other in beside)
+        fitting = [c for c in self._pending if c.memory_bytes <= room or not beside]
         if not fitting:
             return None
         near = fitting[: 2 * self.pool.size]

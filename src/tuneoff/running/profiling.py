@@ -19,6 +19,7 @@ from tuneoff.running.worker import Done, job
 from tuneoff.runs import Contest, RunSpec
 from tuneoff.training.outcome import Limits
 
+_BUSY = 1.5  # the clock's time over the core's, from which people should know
 _PROFILE = "tuneoff.running.profile_job:profile"
 
 
@@ -47,6 +48,11 @@ def measure_all(
         record, reason = _measure(pool, plan, spec)
         if reason is not None:
             progress.note(f"{label}: its cost was not measured: {reason}")
+        elif record["cost"]["busy"] > _BUSY:
+            progress.note(
+                f"{label}: other programs ran while its cost was measured; its seconds are of the "
+                f"one core that it had, and may still be too high"
+            )
         ledger.append_profile(record)
         found[contest] = record
     return found

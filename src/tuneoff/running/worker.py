@@ -85,6 +85,7 @@ def job(function: str, *arguments: Any, parts: Parts = frozenset()) -> Job:
 def main(connection: Connection, setup: Setup) -> None:
     """The life of a worker: jobs from the connection until it ends."""
     _die_with_parent()
+    os.dup2(2, 1)  # stdout is for results, and a library's chatter is none
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.clear()
