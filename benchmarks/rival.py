@@ -7,6 +7,7 @@ sees the same examples in the same batches as we do, so that both must reach the
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def trainer(
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(output)
     arguments = TrainingArguments(
-        output_dir=str(output / "trainer"),
+        output_dir=tempfile.mkdtemp(prefix="trainer-"),
         num_train_epochs=epochs,
         per_device_train_batch_size=batch_size,
         learning_rate=rate,

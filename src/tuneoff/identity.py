@@ -46,13 +46,14 @@ def part_code(*parts: type) -> list[str]:
 
 
 def backbone_fingerprint(model: str, revision: str | None) -> str:
-    """Hash of a folder's content (weights by samples), or the commit of a cached hub model.
+    """Hash of a folder's files (weights by samples), or the commit of a cached hub model.
 
     A hub model that is not in the local cache is known by its name and revision.
     """
     folder = folder_of(model)
     if folder is not None:
-        return digest({path.name: _sampled(path) for path in sorted(folder.iterdir())})
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        return digest({path.name: _sampled(path) for path in files})
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(model, "config.json", revision=revision)
