@@ -29,7 +29,12 @@ def shell_blocks(text: str) -> list[str]:
 
 def recipe(target: str) -> str:
     """The lines that `make TARGET` would run, with the Makefile's own values."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    given = {"VENV", "OUT", "PYTHON", "MFLAGS"}  # of the make that runs these tests, as CI does
+    clean = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in given and not key.startswith("MAKE")
+    }
     return subprocess.run(
         ["make", "--dry-run", "--no-print-directory", target],
         cwd=ROOT,
