@@ -17,8 +17,9 @@ CLASSES = ["bad", "fair", "good"]
 LENGTHS = [7, 1, 12, 3, 12, 20, 9]
 
 
-def backbone(architecture: str, folder: Path, quantization: str = "none",
-             double: bool = False) -> Backbone:
+def backbone(
+    architecture: str, folder: Path, quantization: str = "none", double: bool = False
+) -> Backbone:
     """A tiny random backbone without a head of its own, so that heads and poolers are new."""
     import transformers
 
