@@ -179,8 +179,8 @@ def test_settings_load_without_torch() -> None:
 
 
 def test_the_guide_s_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The method that docs/methods.md adds works when dropped into a plug-in folder."""
-    text = (Path(__file__).parents[2] / "docs/methods.md").read_text()
+    """The method of docs/add-a-method.md starts as nothing, and minds its own rows in a cohort."""
+    text = (Path(__file__).parents[2] / "docs/add-a-method.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods/gates.py").write_text(code)
