@@ -146,6 +146,24 @@ def test_what_is_probably_worse_is_not_recommended(tmp_path):
     assert "qlora" not in contest["headline"]
 
 
+@pytest.mark.parametrize(("saving", "chosen"), [(1.1, "full"), (2.0, "lora")])
+def test_a_small_saving_is_not_worth_a_doubt(saving, chosen, tmp_path):
+    near = {"full": 0.86, "lora": 0.855}
+    folder = make_folder(tmp_path, methods=list(near), strengths=near, failures=False)
+
+    def cost(record):
+        memory = 1e9 / (saving if record["method"] == "lora" else 1.0)
+        record["cost"].update(peak_memory_bytes=memory, train_seconds=60.0)
+        return record
+
+    for name in ("results.jsonl", "profiles.jsonl"):
+        rewrite(folder, cost, name)
+    contest = only(folder)
+    assert contest["best"] == "full"
+    assert contest["tied_with_best"] == ["full", "lora"]
+    assert answer(contest, "best_balance")["method"] == chosen
+
+
 def test_needs_names_seeds_and_minutes(tmp_path):
     near = {"full": 0.90, "lora": 0.885}
     folder = make_folder(tmp_path, methods=list(near), strengths=near, failures=False, n_test=2500,

@@ -2,8 +2,9 @@
 
 The rules, without a composite score:
 - best quality: the best mean; tied with it is whatever cannot be told from it.
-- best balance: of the best and its equals, the one that needs the least memory; where memory
-  differs by less than `SAME_COST`, the one that trains faster. Equals are those tied with the best
+- best balance: of the best and those equals of it that are cheaper by a factor `WORTHWHILE`, the
+  one that needs the least memory; where memory differs by less than `SAME_COST`, the one that
+  trains faster. Equals are those tied with the best
   whose own interval, uncorrected, holds zero too: what is probably worse is not recommended.
 - least memory, fastest, smallest to store: the lowest measured cost of all methods that learned
   something (a mean above always answering the most frequent class).
@@ -49,7 +50,7 @@ def headline(judge: Judge) -> str:
     elif others:
         first = (
             f"Use {choice.label}{_rate(choice)}: the best mean {name} ({seeds}), "
-            f"a tie with {phrases.listed(others)}, and of these the cheapest (memory, then time)."
+            f"a tie with {phrases.listed(others)}, of which none is much cheaper."
         )
     elif doubtful:
         verb = "scores" if len(doubtful) == 1 else "score"
@@ -160,7 +161,7 @@ def _balance(judge: Judge) -> dict[str, Any]:
         [text for use in ("least_memory", "fastest") if (text := _has(choice, use))]
     )
     if choice is best:
-        sentence = f"{choice.label}: the best mean, and no equal of it is cheaper ({cost})."
+        sentence = f"{choice.label}: the best mean, and no equal of it is much cheaper ({cost})."
         reason = "least memory, then least time, of the best and its equals"
         return _answer("best_balance", choice.label, sentence, reason,
                        _confidence(judge, "high"), _seeds_needed(judge))  # fmt: skip

@@ -10,6 +10,9 @@ from tuneoff.statistics import Comparison
 
 SAME_COST = 0.05
 """Relative; memory and time of one same run repeat to a few per cent."""
+WORTHWHILE = 1.25
+"""How many times less memory, or time at the same memory, an equal of the best must need before it
+is recommended in its place: a tie may hide a loss, and a small saving is not worth that."""
 MOST_ROWS = 20
 """How many times the test set may grow before more rows are no advice."""
 
@@ -56,16 +59,28 @@ class Judge:
 
     @property
     def balanced(self) -> Entry:
-        """The cheapest of the equals, by the rule at the top of answers.py."""
-        known = [entry for entry in self.equals if "peak_memory_bytes" in entry.cost]
+        """The best, or the cheapest of its equals, by the rule at the top of answers.py."""
+        equals = [entry for entry in self.equals if entry is self.best or self._saves(entry)]
+        known = [entry for entry in equals if "peak_memory_bytes" in entry.cost]
         if known:
             least = min(entry.cost["peak_memory_bytes"] for entry in known)
             limit = least * (1 + SAME_COST)
             known = [entry for entry in known if entry.cost["peak_memory_bytes"] <= limit]
-        timed = [entry for entry in known or self.equals if "train_seconds" in entry.cost]
+        timed = [entry for entry in known or equals if "train_seconds" in entry.cost]
         if timed:
             return min(timed, key=lambda entry: entry.cost["train_seconds"])
         return known[0] if known else self.best
+
+    def _saves(self, entry: Entry) -> bool:
+        """Whether an equal of the best is so much cheaper that it may stand in for it."""
+        memory, time = (
+            self.best.cost[name] / entry.cost[name]
+            if entry.cost.get(name) and self.best.cost.get(name)
+            else 1.0
+            for name in ("peak_memory_bytes", "train_seconds")
+        )
+        same_memory = 1 / (1 + SAME_COST) <= memory <= 1 + SAME_COST
+        return memory >= WORTHWHILE or (same_memory and time >= WORTHWHILE)
 
     def learned(self, entry: Entry) -> bool:
         if self.baseline is None:
