@@ -3,6 +3,7 @@ one worker alone, and the study still ends in the numbers of an undisturbed one,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -43,10 +44,20 @@ def run_through(study: Path, out: Path) -> None:
     assert process.returncode == 0, errors
 
 
+def saved(out: Path) -> set[tuple[str, int]]:
+    """The checkpoints and when they were written."""
+    found = set()
+    for path in out.glob("checkpoints/*.pt"):
+        with contextlib.suppress(FileNotFoundError):  # its cohort has just ended
+            found.add((path.name, path.stat().st_mtime_ns))
+    return found
+
+
 def wait_for_training(process: subprocess.Popen[str], out: Path) -> bool:
-    """True when a checkpoint is there; False when the study came to its end."""
+    """True when a checkpoint has been written since the call; False when the study has ended."""
+    before = saved(out)
     while process.poll() is None:
-        if any(out.glob("checkpoints/*.pt")):
+        if saved(out) - before:
             return True
         time.sleep(0.01)
     return False
@@ -67,7 +78,7 @@ def kill_until_done(study: Path, out: Path, most: int, draw: random.Random) -> d
         process = start(study, out)
         try:
             while wait_for_training(process, out) and sum(kills.values()) < most:
-                time.sleep(draw.uniform(0.0, 0.6))
+                time.sleep(draw.uniform(0.0, 0.3))
                 if process.poll() is not None:
                     break
                 if draw.random() < 0.5:
