@@ -142,7 +142,7 @@ def test_many_kills_change_no_number(tmp_path: Path) -> None:
         tmp_path,
         methods=["full", "lora", "bitfit", "top_blocks", dropping],
         seeds=[0, 1],
-        training={"max_steps": 400, "batch_size": 8, "evaluate_every": 100},
+        training={"max_steps": 250, "batch_size": 8, "evaluate_every": 50},
         tuning={"probes": 2, "share": 0.5},
     )
     run_through(study, tmp_path / "whole")
