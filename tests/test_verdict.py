@@ -164,6 +164,22 @@ def test_a_small_saving_is_not_worth_a_doubt(saving, chosen, tmp_path):
     assert answer(contest, "best_balance")["method"] == chosen
 
 
+def test_an_unsteady_method_is_no_equal(tmp_path):
+    """One collapsed seed of three: the interval holds zero, and it is not recommended for that."""
+    near = {"full": 0.87, "lora": 0.855, "ia3": 0.85}
+    folder = make_folder(tmp_path, methods=list(near), strengths=near, failures=False)
+    ledger = Ledger(folder)
+    victim = next(r for r in ledger.records("run") if r["method"] == "ia3" and r["seed"] == 1)
+    columns = ledger.predictions(victim["run_id"])
+    columns["prediction"] = (columns["label"] + 1) % len(victim["classes"])
+    with Ledger(folder) as writer:
+        writer.append(victim, columns)
+    contest = only(folder)
+    assert "ia3" in contest["tied_with_best"]
+    assert answer(contest, "least_memory")["method"] == "ia3"
+    assert answer(contest, "best_balance")["method"] != "ia3"
+
+
 def test_needs_names_seeds_and_minutes(tmp_path):
     near = {"full": 0.90, "lora": 0.885}
     folder = make_folder(tmp_path, methods=list(near), strengths=near, failures=False, n_test=2500,

@@ -5,7 +5,8 @@ The rules, without a composite score:
 - best balance: of the best and those equals of it that are cheaper by a factor `WORTHWHILE`, the
   one that needs the least memory; where memory differs by less than `SAME_COST`, the one that
   trains faster. Equals are those tied with the best
-  whose own interval, uncorrected, holds zero too: what is probably worse is not recommended.
+  whose own interval, uncorrected, holds zero too, and whose mean is within half an interval of the
+  usual width: what is probably worse, or ties with anything for being unsteady, is not recommended.
 - least memory, fastest, smallest to store: the lowest measured cost of all methods that learned
   something (a mean above always answering the most frequent class).
 A cost that was not measured never wins.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 from tuneoff import phrases
@@ -49,8 +50,19 @@ class Judge:
 
     @property
     def equals(self) -> list[Entry]:
-        """The leaders of which even an uncorrected comparison does not say that they are worse."""
-        return [entry for entry in self.leaders if entry is self.best or self._holds_zero(entry)]
+        """The leaders of which even an uncorrected comparison does not say that they are worse, and
+        whose mean is no further from the best than the methods' intervals usually reach: an
+        unsteady method ties with much by its own wide interval, and is no equal for that."""
+        return [
+            entry
+            for entry in self.leaders
+            if entry is self.best or (self._holds_zero(entry) and self._within_noise(entry))
+        ]
+
+    def _within_noise(self, entry: Entry) -> bool:
+        spans = [self.comparison.mean(one.label).interval(self.level) for one in self.finished]
+        usual = statistics.median((high - low) / 2 for low, high in spans)
+        return abs(self.comparison.difference(entry.label, self.best.label).value) <= usual
 
     def _holds_zero(self, entry: Entry) -> bool:
         difference = self.comparison.difference(entry.label, self.best.label)
