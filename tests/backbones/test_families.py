@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from tuneoff.backbones.backbone import Backbone, BackboneOptions, load
 from tuneoff.backbones.families import family_of
 from tuneoff.backbones.padded import Padded, pad
 from tuneoff.backbones.sites import Own
+from tuneoff.errors import BackboneError
 from tuneoff.training import layout as layouts
 from tuneoff.training.features import Features
 
@@ -155,3 +158,18 @@ def test_a_cached_prefix_changes_nothing(architecture, entry, tmp_path):
     batch = layouts.build(data, [np.arange(5)], family.reads, torch.device("cpu"))
     cached = family.advance(None, batch, 0, entry)
     assert torch.allclose(family.forward(batch, cached, entry), family.forward(batch), atol=1e-13)
+
+
+def test_a_saved_head_for_other_classes_is_drawn_anew(tmp_path):
+    folder = tiny.save("bert", tmp_path / "bert", classes=7)
+    backbone = load(BackboneOptions(str(folder)), classes=["a", "b", "c"])
+    assert backbone.model.classifier.weight.shape == (3, 64)
+    assert [site.name for site in backbone.head_sites] == ["classifier"]
+
+
+def test_weights_that_do_not_fit_the_configuration_are_refused(tmp_path):
+    folder = tiny.save("bert", tmp_path / "bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
+    with pytest.raises(BackboneError, match="do not fit config"):
+        load(BackboneOptions(str(folder)), classes=["a", "b", "c"])

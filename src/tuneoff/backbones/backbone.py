@@ -290,7 +290,11 @@ def load(
 
     device = torch.device(device)
     shape = inspect(options, head, len(classes))
-    kwargs: dict[str, Any] = {"dtype": getattr(torch, options.dtype), "output_loading_info": True}
+    kwargs: dict[str, Any] = {
+        "dtype": getattr(torch, options.dtype),
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,
+    }
     if head == "sequence_classification":
         kwargs["num_labels"] = len(classes)
         kwargs["id2label"] = dict(enumerate(classes))
@@ -318,7 +322,8 @@ def load(
         model.to(device)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
-    new = frozenset(name.rsplit(".", 1)[0] for name in info["missing_keys"])
+    missing = {*info["missing_keys"], *_other_heads(info, shape, options)}
+    new = frozenset(name.rsplit(".", 1)[0] for name in missing)
     backbone = _wrap(options, head, model, tokenizer, device, new)
     for site in backbone.head_sites:
         site.module.to(torch.float32)
@@ -327,6 +332,23 @@ def load(
 
         keep_dequantized(backbone, int(options.dequantized_cache_gb * 1e9))
     return backbone
+
+
+def _other_heads(info: Any, shape: Backbone, options: BackboneOptions) -> list[str]:
+    """Parameters of a saved head for another number of classes, which is drawn anew.
+
+    Raises BackboneError when anything but a head has another size than its configuration says.
+    """
+    heads = tuple(f"{site.name}." for site in shape.head_sites)
+    other = [key if isinstance(key, str) else key[0] for key in info.get("mismatched_keys", ())]
+    body = [name for name in other if not name.startswith(heads)]
+    if body:
+        raise BackboneError(
+            f"backbone {options.model!r}: the saved weights do not fit config.json "
+            f"({', '.join(sorted(body)[:3])}{', ...' if len(body) > 3 else ''} have another size); "
+            "take both files from one checkpoint"
+        )
+    return other
 
 
 def _wrap(
