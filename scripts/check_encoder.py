@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--longest", type=int, default=64, help="tokens that a row may have")
+    parser.add_argument("--rows", type=int, help="train on so many rows, drawn by chance")
     parser.add_argument("--bf16", action="store_true", help="train in bf16 autocast")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -188,6 +189,11 @@ def main() -> None:
         name: read_part(args.data / f"{name}.csv", tokenizer, args.longest, classes)
         for name in ("train", "validation", "test")
     }
+    if args.rows:
+        whole = parts["train"]
+        drawn = torch.randperm(len(whole.ids), generator=torch.Generator().manual_seed(0))
+        kept = drawn[: args.rows].tolist()
+        parts["train"] = Part([whole.ids[i] for i in kept], whole.labels[kept])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     runs: dict[str, dict] = json.loads(args.out.read_text()) if args.out.exists() else {}
 
@@ -195,7 +201,7 @@ def main() -> None:
 
     def run(way: str, rate: float, seed: int) -> dict:
         key = f"{weights} {args.data.name} {way} {rate:g} seed {seed} epochs {args.epochs}"
-        key += " bf16" if args.bf16 else ""
+        key += (" bf16" if args.bf16 else "") + (f" rows {args.rows}" if args.rows else "")
         if key not in runs:
             runs[key] = fine_tune(way, rate, seed, parts, args)
             part = args.out.with_suffix(".part")
