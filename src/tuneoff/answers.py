@@ -51,7 +51,7 @@ def headline(judge: Judge) -> str:
     elif others:
         first = (
             f"Use {choice.label}{_rate(choice)}: the best mean {name} ({seeds}), "
-            f"a tie with {phrases.listed(others)}, of which none is much cheaper."
+            f"a tie with {phrases.listed(others)}; none of them is much cheaper."
         )
     elif doubtful:
         verb = "scores" if len(doubtful) == 1 else "score"
