@@ -8,9 +8,9 @@ Three ways are compared on a folder of train.csv, validation.csv and test.csv (t
     pretrained   all weights trained, from the built-in encoder
     last_layer   the built-in encoder frozen, a linear head on its pooled features
 
-Each takes the learning rate of the same grid that does best on validation with the first seed; the
-other seeds are then run at that rate. The epoch is chosen on validation too, and test is read for
-that epoch alone. Finished runs are kept in --out, so a stopped check goes on where it was.
+Each takes the learning rate of its grid whose validation accuracy, averaged over the seeds, is
+best. The epoch is chosen on validation too, and a run's test figure is that epoch's. Finished runs
+are kept in --out, so a stopped check goes on where it was.
 
     python scripts/check_encoder.py --picture docs/images/encoder_loss.svg
 
@@ -212,8 +212,9 @@ def main() -> None:
     print("| way | learning rate | validation | test, mean ± sd | n | seconds a run |")
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for way in args.ways:
-        rate = max(RATES[way], key=lambda rate: run(way, rate, 0)["validation"])
-        done = [run(way, rate, seed) for seed in range(args.seeds)]
+        tried = {rate: [run(way, rate, seed) for seed in range(args.seeds)] for rate in RATES[way]}
+        rate = max(tried, key=lambda rate: sum(figures["validation"] for figures in tried[rate]))
+        done = tried[rate]
         dev, test, seconds = (
             [figures[name] for figures in done] for name in ("validation", "test", "train_seconds")
         )
