@@ -32,13 +32,24 @@ def attend(
     causal: bool = False,
     dropout: float = 0.0,
     window: int | None = None,
+    key_heads: int | None = None,
 ) -> Tensor:
     """softmax(q k' * scale) v inside each sequence.
 
-    q: (Q, H * E); k, v: (T, H * E) -> (Q, H * E). One query per sequence sees the whole sequence,
+    q: (Q, H * E); k, v: (T, G * E) -> (Q, H * E). key_heads: G where groups of heads share keys
+    and values (None: H). One query per sequence sees the whole sequence,
     which is right for a first token without and a last token with a causal mask. window: a token
     sees itself and the window - 1 tokens before it (GPT-Neo's local attention).
     """
+    key_heads = key_heads or heads
+    if layout.cache is not None:
+        if layout.cache.writing:
+            return layout.cache.attend(q, k, v, heads, scale, window)
+        layout.cache.store(k, v, key_heads)
+    if key_heads != heads:
+        k, v = (_for_each_head(x, key_heads, heads) for x in (k, v))
+    if window is not None and all(group.length <= window for group in layout.groups):
+        window = None
     single = q.shape[0] != k.shape[0]
     drops = layout.attention_dropout(dropout)
     if q.device.type == "cpu" and not drops and window is None:
@@ -139,6 +150,12 @@ class _Grouped(torch.autograd.Function):
                 into[place] = flat if whole else flat.index_select(0, group.scatter)
         ctx.saved = None
         return dq, dk, dv, None, None, None, None, None
+
+
+def _for_each_head(x: Tensor, key_heads: int, heads: int) -> Tensor:
+    """(T, G * E) -> (T, H * E): each key head as often as it is shared."""
+    grouped = x.view(len(x), key_heads, -1)
+    return grouped.repeat_interleave(heads // key_heads, dim=1).flatten(1)
 
 
 def _take(x: Tensor, group: Group) -> Tensor:

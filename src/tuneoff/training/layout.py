@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tuneoff.backbones.sites import Bounds
 from tuneoff.training.features import Features
+from tuneoff.training.kv_cache import KeyValues
 from tuneoff.training.streams import Stream
 
 Pool = Literal["first", "last", "labelled"]
@@ -69,6 +70,8 @@ class Layout:
     """One random stream per member in training; None in evaluation."""
     dropout_rates: Sequence[float | None]
     """Per member: the dropout in place of the backbone's own, or None."""
+    cache: KeyValues | None = None
+    """In generation: where keys and values of prompts are stored, or single tokens attend."""
 
     def rate(self, member: int, p: float) -> float:
         """The dropout probability of a member where the backbone says p."""

@@ -132,10 +132,8 @@ class GptNeo(Gpt2):
         bounds = tokens if rows is None else layout.row_bounds
         kept = h_TD if rows is None else h_TD[rows]
         x = norm1(h_TD, tokens)
-        window = None
-        longest = max(group.length for group in layout.groups)
-        if self.config.attention_layers[index] == "local" and longest > self.config.window_size:
-            window = int(self.config.window_size)
+        local = self.config.attention_layers[index] == "local"
+        window = int(self.config.window_size) if local else None
         a = attend(
             query(x if rows is None else x[rows], bounds),
             key(x, tokens),

@@ -65,19 +65,16 @@ class Llama(Family):
             sin if rows is None else sin[rows],
         )
         k = self._turn(key(x, tokens), cos, sin)
-        v = value(x, tokens).unflatten(1, (-1, self.width))
-        if self.key_heads != self.heads:
-            k = k.repeat_interleave(self.heads // self.key_heads, dim=1)
-            v = v.repeat_interleave(self.heads // self.key_heads, dim=1)
         a = attend(
             q.flatten(1),
             k.flatten(1),
-            v.flatten(1),
+            value(x, tokens),
             layout,
             self.heads,
             scale=self.width**-0.5,
             causal=True,
             dropout=self.config.attention_dropout,
+            key_heads=self.key_heads,
         )
         h = out(a, bounds) + kept
         x = norm2(h, bounds)

@@ -1,0 +1,112 @@
+"""The keys and values of texts that are being written: a prompt's are computed padding-free and
+stored, then each new token adds a column and attends to what stands.
+
+Prompts end at one column, so that a new token's column is the same for all rows; shorter ones
+leave columns in front free, which no query sees.
+Axes: N rows (texts), S sequences of the prompts' layout, G key heads, H heads, E features per head,
+W columns of prompts, C columns in all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tuneoff.training.layout import Layout
+
+
+class KeyValues:
+    """One pair of (N, G, C, E) per block, filled by `store`, extended by `attend`; blocks take
+    their turn in order."""
+
+    def __init__(self, blocks: int, lengths: Tensor, layout: Layout):
+        """lengths: (S,) tokens of each sequence, in the layout's order."""
+        self.blocks = blocks
+        self.width = self.end = int(lengths.max())
+        self.free = self.width - lengths
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.mask: Tensor | None = None
+        self._turn = 0
+        self._row_T = torch.repeat_interleave(torch.arange(len(lengths)).to(lengths), lengths)
+        self._column_T = layout.positions + self.free[self._row_T]
+
+    @property
+    def writing(self) -> bool:
+        """Whether the prompts are stored and single tokens follow."""
+        return len(self.keys) == self.blocks
+
+    def store(self, k: Tensor, v: Tensor, key_heads: int) -> None:
+        """A block's keys and values of all prompts; k, v: (T, G * E)."""
+        for into, x in ((self.keys, k), (self.values, v)):
+            rows = x.unflatten(1, (key_heads, -1))
+            padded = x.new_zeros((len(self.free), self.width, *rows.shape[1:]))
+            padded[self._row_T, self._column_T] = rows
+            into.append(padded.transpose(1, 2))
+
+    def open(self, room: int, copies: int) -> None:
+        """Room for new tokens, and each row `copies` times over."""
+        self.free = self.free.repeat_interleave(copies)
+        for kept in (self.keys, self.values):
+            for block, x in enumerate(kept):
+                wide = x.new_empty((x.shape[0] * copies, x.shape[1], self.width + room, x.shape[3]))
+                wide[:, :, : self.width] = x.repeat_interleave(copies, 0) if copies > 1 else x
+                kept[block] = wide
+        self._see()
+
+    def _see(self) -> None:
+        """What queries see: (N, 1, 1, C) 0 or -inf, or None where all columns are taken."""
+        if not bool(self.free.any()):
+            self.mask = None
+            return
+        like = self.keys[0]
+        columns = torch.arange(like.shape[2], device=self.free.device)
+        mask = torch.zeros((len(self.free), like.shape[2]), dtype=like.dtype, device=like.device)
+        mask.masked_fill_(columns < self.free[:, None], float("-inf"))
+        self.mask = mask[:, None, None, :]
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float, window: int | None
+    ) -> Tensor:
+        """One new token per row over all that stands, itself included; q: (N, H * E),
+        k, v: (N, G * E) -> (N, H * E). window: as in `attention.attend`."""
+        keys, values = self.keys[self._turn], self.values[self._turn]
+        self._turn = (self._turn + 1) % self.blocks
+        rows, key_heads, _, width = keys.shape
+        keys[:, :, self.end] = k.view(rows, key_heads, width)
+        values[:, :, self.end] = v.view(rows, key_heads, width)
+        until = self.end + 1
+        seen = slice(0 if window is None else max(0, until - window), until)
+        out = F.scaled_dot_product_attention(
+            q.view(rows, key_heads, heads // key_heads, width),
+            keys[:, :, seen],
+            values[:, :, seen],
+            attn_mask=None if self.mask is None else self.mask[..., seen],
+            scale=scale,
+        )
+        return out.reshape(rows, heads * width)
+
+    def step(self) -> None:
+        """The next token's column, after every block had its turn."""
+        assert self._turn == 0, "a block has not attended"
+        self.end += 1
+
+    def keep(self, rows: Tensor) -> None:
+        """These rows alone, in this order; rows: (n,)."""
+        self.free = self.free[rows]
+        for kept in (self.keys, self.values):
+            for block, x in enumerate(kept):
+                fewer = x.new_empty((len(rows), *x.shape[1:]))
+                fewer[:, :, : self.end] = x[:, :, : self.end].index_select(0, rows)
+                kept[block] = fewer
+        self._see()
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i goes on from what row `rows[i]` wrote, a copy of the same prompt: (N,)."""
+        written = slice(self.width, self.end)
+        for x in (*self.keys, *self.values):
+            x[:, :, written] = x[:, :, written].index_select(0, rows)
