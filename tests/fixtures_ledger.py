@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tuneoff.ledger import Ledger
-from tuneoff.metrics import evaluate
+from tuneoff.metrics import Predicted, evaluate
 
 # true accuracy, seed sd, learning rate, trainable share, peak memory in MB, training seconds
 METHODS: dict[str, tuple[float, float, float, float, float, float]] = {
@@ -161,7 +161,13 @@ def _common(backbone: str, method: str, number: int) -> dict[str, Any]:
 def _record(
     backbone: str, method: str, number: int, columns: Mapping[str, np.ndarray], n_test: int
 ) -> dict[str, Any]:
-    scores = evaluate(NAMES, columns["label"], columns["prediction"], columns["loss"], CLASSES)
+    rows = Predicted(
+        losses=columns["loss"],
+        labels=columns["label"],
+        predictions=columns["prediction"],
+        classes=CLASSES,
+    )
+    scores = evaluate(NAMES, rows)
     record = _common(backbone, method, number)
     record["data"]["test"] = n_test
     steps = range(125, 376, 125)

@@ -16,12 +16,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tuneoff.metrics import Predicted
 from tuneoff.metrics.accuracy import Accuracy
 from tuneoff.resampling import score_runs
 from tuneoff.statistics import Comparison
 
 HARD, SUITS, CHANCE = np.sqrt([0.7, 0.1, 0.2])
 NORMAL = NormalDist()
+
+
+def predicted(labels, predictions_RN, losses_RN, classes) -> list[Predicted]:
+    """R runs on the same rows."""
+    return [
+        Predicted(losses=losses, labels=labels, predictions=predictions, classes=classes)
+        for predictions, losses in zip(predictions_RN, losses_RN, strict=True)
+    ]
 
 
 class Case(NamedTuple):
@@ -83,13 +92,8 @@ def contest(case: Case, random: np.random.Generator) -> Comparison:
             level = threshold + sd * random.normal()
             right.append(level + HARD * hard + SUITS * suits + CHANCE * chance > 0)
     predictions_RN = np.array(right, np.int64)
-    scores = score_runs(
-        Accuracy(),
-        np.ones(case.rows, np.int64),
-        predictions_RN,
-        np.zeros(predictions_RN.shape),
-        ["wrong", "right"],
-    )
+    labels, losses = np.ones(case.rows, np.int64), np.zeros(predictions_RN.shape)
+    scores = score_runs(Accuracy(), predicted(labels, predictions_RN, losses, ["wrong", "right"]))
     places = np.arange(len(right)).reshape(-1, case.seeds)
     return Comparison(scores, {f"m{index}": row for index, row in enumerate(places)})
 

@@ -16,7 +16,7 @@ import numpy as np
 from tuneoff import registry
 from tuneoff.errors import LedgerError
 from tuneoff.ledger import Ledger, Record
-from tuneoff.metrics import Metric
+from tuneoff.metrics import Metric, Predicted
 from tuneoff.resampling import score_runs
 from tuneoff.statistics import Comparison
 
@@ -110,15 +110,14 @@ def _contest(ledger: Ledger, records: list[Record]) -> Contest:
     labels, comparison = np.zeros(0, np.int64), None
     if columns:
         some = next(iter(columns.values()))
-        labels, order = some["label"], {run_id: place for place, run_id in enumerate(columns)}
+        labels = some.get("label", labels)
+        order = {run_id: place for place, run_id in enumerate(columns)}
+        classes = first.get("classes") or []
         comparison = Comparison(
             score_runs(
                 metric,
-                labels,
-                np.stack([column["prediction"] for column in columns.values()]),
-                np.stack([column["loss"] for column in columns.values()]),
-                first.get("classes") or [],
-                groups=some["row"],
+                [_predicted(column, metric_name, classes) for column in columns.values()],
+                metric_name,
             ),
             {
                 entry.label: [order[run["run_id"]] for run in entry.runs]
@@ -235,9 +234,10 @@ def _read_predictions(
                 entry.fail(run, "failed", str(error))
                 continue
             order = np.argsort(column["row"], kind="stable")
-            column = {key: column[key][order] for key in ("row", "label", "prediction", "loss")}
+            column = {key: values[order] for key, values in column.items()}
             other = next(iter(columns.values()), column)
-            if not all(np.array_equal(column[key], other[key]) for key in ("row", "label")):
+            same = (key for key in ("row", "label", "tokens") if key in column)
+            if not all(key in other and np.array_equal(column[key], other[key]) for key in same):
                 entry.fail(run, "failed", "its test rows are others than those of the other runs")
                 notes.append(f"run {run['run_id']} ({entry.label}) has other test rows; left out")
                 continue
@@ -245,6 +245,22 @@ def _read_predictions(
             usable.append(run)
         entry.runs = usable
     return columns
+
+
+def _predicted(column: dict[str, np.ndarray], metric_name: str, classes: list[str]) -> Predicted:
+    """A run's columns as metrics read them."""
+    kept = {metric_name: column["statistics"]} if "statistics" in column else {}
+    return Predicted(
+        losses=column["loss"],
+        tokens=column.get("tokens", np.zeros(0, np.int64)),
+        labels=column.get("label"),
+        predictions=column.get("prediction"),
+        classes=classes,
+        texts=column.get("text"),  # type: ignore[arg-type]
+        references=column.get("references"),  # type: ignore[arg-type]
+        rows=column["row"],
+        kept=kept,
+    )
 
 
 def _add_cost(entry: Entry, profiles: Iterable[Record]) -> None:

@@ -7,10 +7,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.errors import BackboneError, Problem, StudyError
-from tuneoff.study import BackboneSpec, MethodSpec, Study
+from tuneoff.study import BackboneSpec, MethodSpec, Study, TaskSpec
 
 if TYPE_CHECKING:
     from tuneoff.backbones.backbone import Backbone
+    from tuneoff.backbones.names import BackboneKind, Head
 
 Inspect = Callable[[BackboneSpec, str], "Backbone"]
 
@@ -21,6 +22,37 @@ def shape(backbone: BackboneSpec, head: str) -> Backbone:
     Raises BackboneError when the configuration cannot be had or has no such head.
     """
     return _shape(backbone, head)
+
+
+@cache
+def kind_of(backbone: BackboneSpec) -> BackboneKind:
+    """Encoder, decoder or encoder-decoder, from the configuration alone.
+
+    Raises BackboneError when it cannot be had.
+    """
+    from tuneoff.backbones.backbone import BackboneOptions
+    from tuneoff.backbones.backbone import kind_of as kind
+
+    return kind(BackboneOptions(**options(backbone)))
+
+
+def head_of(backbone: BackboneSpec, task: TaskSpec) -> Head:
+    """The head that a task grows on a backbone; the configuration is read where that decides."""
+    if task.settings.head is not None:
+        return task.settings.head  # type: ignore[return-value]
+    return task.settings.head_for(kind_of(backbone))
+
+
+def _task_problems(place: int, task: TaskSpec, backbone: BackboneSpec) -> list[Problem]:
+    """What keeps a task from a backbone; nothing where the task takes any."""
+    if task.settings.head is not None:
+        return []
+    return [
+        Problem(
+            f"tasks[{place}].{one.path}".rstrip("."), f"{one.message} (backbone {backbone.name})"
+        )
+        for one in task.settings.problems(kind_of(backbone))
+    ]
 
 
 @cache
@@ -46,13 +78,18 @@ def check_fit(study: Study, source: str = "study", inspect: Inspect = shape) -> 
     put on one."""
     found: list[Problem] = []
     for number, backbone in enumerate(study.backbones):
-        heads = dict.fromkeys(task.settings.head for task in study.tasks)
-        for head in heads:
-            try:
-                model = inspect(backbone, head)
-            except BackboneError as error:
-                found.append(Problem(f"backbones[{number}].model", str(error)))
-                break
+        heads: dict[str, None] = {}
+        try:
+            for place, task in enumerate(study.tasks):
+                problems = _task_problems(place, task, backbone)
+                found += problems
+                if not problems:
+                    heads[head_of(backbone, task)] = None
+            models = [inspect(backbone, head) for head in heads]
+        except BackboneError as error:
+            found.append(Problem(f"backbones[{number}].model", str(error)))
+            continue
+        for model in models:
             found += [
                 problem
                 for index, method in enumerate(study.methods)

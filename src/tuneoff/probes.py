@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneoff import registry
-from tuneoff.fit import Inspect, shape
+from tuneoff.fit import Inspect, head_of, shape
 from tuneoff.runs import Contest, RunSpec, contests, with_rate
 from tuneoff.study import Study, Training, Tuning
 
@@ -39,7 +39,7 @@ def expand_probes(study: Study, inspect: Inspect = shape) -> list[RunSpec]:
     for run in contests(study, inspect):
         if run.rate_from == "study":
             continue
-        kind = inspect(run.backbone, run.task.settings.head).kind
+        kind = inspect(run.backbone, head_of(run.backbone, run.task)).kind
         rates = run.method.settings.own_rates(kind)
         training = shortened(run.training, study.tuning)
         probe = run.model_copy(
@@ -80,26 +80,28 @@ def shortened(training: Training, tuning: Tuning) -> Training:
 
 
 def choose_rates(study: Study, rows: Iterable[Mapping[str, Any]]) -> dict[Contest, Choice]:
-    """The best rate per contest from lines of `probes.jsonl`, by the task's primary metric.
+    """The best rate per contest from lines of `probes.jsonl`, by the metric that chooses on
+    the validation split (`TaskSpec.selection_metric`).
 
     Scores within one standard error of the best (of a share of the validation rows) count as ties:
     in a short probe several rates may still answer the largest class, and a row more or less says
     nothing. Ties go to the lower validation loss, then to the lower rate. A contest whose probes
     all failed is left out: its method keeps its default rate.
     """
-    higher = {
-        task.name: registry.get("metrics", task.primary_metric).higher_is_better
+    metric = {
+        (backbone.name, task.name): task.selection_metric(head_of(backbone, task))
+        for backbone in study.backbones
         for task in study.tasks
     }
-    metric = {task.name: task.primary_metric for task in study.tasks}
     tried: dict[Contest, list[Mapping[str, Any]]] = {}
     for row in rows:
-        if row["kind"] == "probe" and row["task"] in metric:
+        if row["kind"] == "probe" and (row["backbone"], row["task"]) in metric:
             contest = Contest(row["backbone"], row["task"], row["method"])
             tried.setdefault(contest, []).append(row)
     choices = {}
     for contest, probes in tried.items():
-        choice = _choice(probes, metric[contest.task], higher[contest.task])
+        name = metric[contest.backbone, contest.task]
+        choice = _choice(probes, name, registry.get("metrics", name).higher_is_better)
         if choice is not None:
             choices[contest] = choice
     return choices

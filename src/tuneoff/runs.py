@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple, Self
 
 from tuneoff import identity
-from tuneoff.fit import Inspect, shape, with_quantization
+from tuneoff.fit import Inspect, head_of, shape, with_quantization
 from tuneoff.settings import Settings
 from tuneoff.study import BackboneSpec, MethodSpec, Study, TaskSpec, Training
 
@@ -146,7 +146,7 @@ def contests(study: Study, inspect: Inspect = shape) -> list[RunSpec]:
     for backbone in study.backbones:
         content = identity.backbone_fingerprint(backbone.model, backbone.revision)
         for task in study.tasks:
-            kind = inspect(backbone, task.settings.head).kind
+            kind = inspect(backbone, head_of(backbone, task)).kind
             for method in study.methods:
                 given = method.settings.learning_rate
                 parts = (type(method.settings), type(task.settings), type(task.data.source))

@@ -23,8 +23,8 @@ from pydantic import (
     field_validator,
 )
 
-from tuneoff import recipes, study_faults, study_form, study_text
-from tuneoff.backbones.names import builtin_names
+from tuneoff import recipes, registry, study_faults, study_form, study_text
+from tuneoff.backbones.names import Head, builtin_names
 from tuneoff.datasets import Dataset
 from tuneoff.errors import Problem, StudyError
 from tuneoff.methods import Method
@@ -168,6 +168,13 @@ class TaskSpec(Settings):
     def primary_metric(self) -> str:
         """The metric that methods are compared by."""
         return self.metric or (self.metrics or self.settings.metrics)[0]
+
+    def selection_metric(self, head: Head) -> str:
+        """The metric by which checkpoints, rates and seeds are chosen on the validation split: the
+        primary one; `loss` where that one would need answers to be generated."""
+        needs = registry.get("metrics", self.primary_metric).needs
+        generates = self.settings.generation(head) is not None
+        return "loss" if needs == "texts" and generates else self.primary_metric
 
     @property
     def all_metrics(self) -> tuple[str, ...]:

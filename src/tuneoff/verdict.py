@@ -23,6 +23,7 @@ from tuneoff.answers import answers, headline
 from tuneoff.contests import Contest, Entry, read_contests
 from tuneoff.judge import Judge
 from tuneoff.ledger import Ledger
+from tuneoff.metrics import Predicted
 from tuneoff.statistics import Estimate
 from tuneoff.verdict_warnings import warnings
 
@@ -111,7 +112,10 @@ def _baseline(contest: Contest) -> float | None:
         return None
     labels = contest.labels
     constant = np.full_like(labels, np.bincount(labels).argmax())
-    score = contest.metric.score(labels, constant, np.zeros(len(labels)), contest.classes)
+    rows = Predicted(
+        losses=np.zeros(len(labels)), labels=labels, predictions=constant, classes=contest.classes
+    )
+    score = contest.metric.score(rows)
     return float(score)
 
 

@@ -37,7 +37,7 @@ def language_features() -> Features:
     targets = np.roll(tokens, -1).astype(np.int64)
     targets[offsets[1:] - 1] = -100
     targets[rng.random(len(targets)) < 0.5] = -100
-    return Features(tokens, offsets, targets)
+    return Features(tokens, offsets, targets, form="token")
 
 
 def loaded(architecture: str, tmp_path, head="sequence_classification") -> Backbone:

@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from tuneoff import registry
 from tuneoff.errors import TuneoffError
-from tuneoff.metrics import evaluate
+from tuneoff.metrics import Predicted, evaluate
 
 CLASSES = ["a", "b", "c", "d"]
 ORACLES = {
@@ -22,10 +22,15 @@ ORACLES = {
 }
 
 
-def scores(labels, predictions, names=tuple(ORACLES), losses=None):
+def scores(labels, predictions, names=tuple(ORACLES), losses=None, tokens=None):
     labels, predictions = np.asarray(labels, np.int64), np.asarray(predictions, np.int64)
     losses = np.zeros(len(labels)) if losses is None else losses
-    return evaluate(names, labels, predictions, losses, CLASSES)
+    return evaluate(
+        names,
+        Predicted(
+            losses=losses, tokens=tokens, labels=labels, predictions=predictions, classes=CLASSES
+        ),
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
@@ -78,9 +83,8 @@ def test_matthews_of_many_rows_does_not_overflow():
 
 
 def test_perplexity_weighs_tokens_not_sequences():
-    short, long = [2.0, 2.0], [1.0] * 6
-    losses = np.array(short + long)
-    found = scores(np.zeros(8), np.zeros(8), ["perplexity", "loss"], losses)
+    losses, tokens = np.array([2.0, 1.0]), np.array([2, 6])  # a short text and a long one
+    found = scores([0, 0], [0, 0], ["perplexity", "loss"], losses, tokens)
     assert found["loss"] == pytest.approx(10 / 8)
     assert found["perplexity"] == pytest.approx(np.exp(10 / 8))
     assert found["perplexity"] != pytest.approx(np.exp((2.0 + 1.0) / 2))
@@ -96,19 +100,33 @@ def test_every_metric_keeps_its_contract(name):
     metric = registry.get("metrics", name)()
     random = np.random.default_rng(1)
     labels, predictions = random.integers(0, 4, (2, 50))
-    losses = random.exponential(size=50)
-    score = metric.score(labels, predictions, losses, CLASSES)
-    assert not (metric.per_example and metric.counted)
+    words = [[f"word{index % 7} and {index % 3}", "another one"] for index in range(50)]
+    rows = Predicted(
+        losses=random.exponential(size=50),
+        tokens=random.integers(1, 9, 50),
+        labels=labels,
+        predictions=predictions,
+        classes=CLASSES,
+        texts=[f"word{index % 5} and {index % 4}" for index in range(50)],
+        references=words,
+        prompts=["say something"] * 50,
+    )
+    assert metric.per_example + metric.counted + metric.summed <= 1
+    score = metric.score(rows)
     if not isinstance(score, float):
         return
     assert metric.bounds[0] <= score <= metric.bounds[1]
     if metric.per_example:
-        mean = metric.values(labels, predictions, losses, CLASSES).mean(keepdims=True)
+        mean = metric.values(rows).mean(keepdims=True)
         assert metric.from_mean(mean)[0] == pytest.approx(score, abs=1e-12)
     if metric.counted:
         counts = sk.confusion_matrix(labels, predictions, labels=range(4))
         twice = metric.from_counts(np.stack([counts, 2 * counts]))
         assert twice == pytest.approx([score, score], abs=1e-12)
+    if metric.summed:
+        table = metric.statistics(rows)
+        assert table.shape[0] == 50
+        assert metric.from_sums(table.sum(0)[None])[0] == pytest.approx(score, abs=1e-12)
 
 
 def test_an_unknown_metric_names_the_nearest():

@@ -1,5 +1,7 @@
 """Language modelling: blocks hold the text, and the loss is Hugging Face's for the same blocks."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -73,13 +75,13 @@ def test_the_loss_is_that_of_hugging_face(packed):
         ids = torch.tensor([block])
         out = model(input_ids=ids, labels=ids)
         targets = torch.from_numpy(made.targets[a:b].copy())
-        losses = task.losses(out.logits[0], targets)
+        losses = task.losses(out.logits[0], SimpleNamespace(targets=targets))
         assert losses[targets == -100].tolist() == [0.0]
         ours = float(losses.sum() / (targets != -100).sum())
         naive = -out.logits[0, :-1].log_softmax(-1)[range(len(block) - 1), block[1:]].mean()
         assert abs(ours - float(naive)) < 1e-12
         assert abs(ours - float(out.loss)) < 1e-6  # Hugging Face's loss is in float32
-        unshifted = task.losses(out.logits[0], ids[0]).mean()
+        unshifted = task.losses(out.logits[0], SimpleNamespace(targets=ids[0])).mean()
         assert abs(float(unshifted) - float(out.loss)) > 1e-4
 
 

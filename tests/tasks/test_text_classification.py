@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ def test_losses_are_cross_entropy_in_float32_at_least(dtype, tolerance):
         torch.randn(50, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 30
     ).to(dtype)
     targets = torch.arange(50) % 7
-    losses = TASK.losses(logits, targets)
+    losses = TASK.losses(logits, SimpleNamespace(targets=targets))
     expected = -log_softmax(logits.double().numpy(), axis=1)[np.arange(50), targets.numpy()]
     np.testing.assert_allclose(losses.double().numpy(), expected, rtol=tolerance, atol=tolerance)
     assert losses.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)

@@ -13,19 +13,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from tuneoff.backbones.names import BackboneKind, Head, builtin_names, folder_of
 from tuneoff.backbones.site_map import find_sites
 from tuneoff.backbones.sites import Bounds, Site
 from tuneoff.errors import BackboneError
 from tuneoff.registry import nearest
-
-BackboneKind = Literal["encoder", "decoder", "encoder_decoder"]
-Head = Literal["sequence_classification", "causal_lm"]
-BUILTIN = Path(__file__).parent / "builtin"
-BUILTIN_NAMES = {"mini-bert": "tuneoff-mini-bert"}
 
 _DECODERS = frozenset(
     [
@@ -113,7 +109,8 @@ class Backbone:
                 count += site.out_features if site.has_bias else 0
             else:
                 count += sum(p.numel() for p in site.module.parameters(recurse=False))
-        tied = self.model.get_output_embeddings() if self.head == "causal_lm" else None
+        speaks = self.head in ("causal_lm", "seq2seq_lm")
+        tied = self.model.get_output_embeddings() if speaks else None
         inputs = self.model.get_input_embeddings()
         if tied is not None and tied.weight is inputs.weight:
             count -= inputs.weight.numel()
@@ -196,9 +193,8 @@ def _matches(site: Site, target: str) -> bool:
 
 def resolve(model: str) -> str:
     """A built-in short name as its folder; a folder or hub name as it is."""
-    if model in BUILTIN_NAMES:
-        return str(BUILTIN / BUILTIN_NAMES[model])
-    return str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
+    folder = folder_of(model)
+    return model if folder is None else str(folder)
 
 
 def _config(options: BackboneOptions) -> Any:
@@ -216,7 +212,7 @@ def _from_hub(options: BackboneOptions, auto: Any, **kwargs: Any) -> Any:
         raise BackboneError(
             f"backbone {options.model!r}: no such folder; give a folder in Hugging "
             "Face layout (config.json, model.safetensors, tokenizer.json), a hub "
-            f"name, or a built-in one: {', '.join(BUILTIN_NAMES)}"
+            f"name, or a built-in one: {', '.join(builtin_names())}"
         )
     try:
         return auto.from_pretrained(path, revision=options.revision or "main", **kwargs)
@@ -228,7 +224,7 @@ def _from_hub(options: BackboneOptions, auto: Any, **kwargs: Any) -> Any:
             f"backbone {options.model!r} is neither a folder nor in the local hub cache, and the "
             f"hub did not deliver it ({reason}). On a machine with network: `hf download "
             f"{options.model}`, then copy the folder here and name its path; or use a built-in "
-            f"backbone: {', '.join(BUILTIN_NAMES)}"
+            f"backbone: {', '.join(builtin_names())}"
         ) from error
 
 
@@ -245,7 +241,23 @@ def _model_class(head: Head) -> Any:
     return {
         "sequence_classification": transformers.AutoModelForSequenceClassification,
         "causal_lm": transformers.AutoModelForCausalLM,
+        "question_answering": transformers.AutoModelForQuestionAnswering,
+        "seq2seq_lm": transformers.AutoModelForSeq2SeqLM,
     }[head]
+
+
+def kind_of(options: BackboneOptions) -> BackboneKind:
+    """Encoder, decoder or encoder-decoder, from the configuration alone.
+
+    Raises BackboneError when the configuration cannot be had.
+    """
+    return _kind(_config(options))
+
+
+def _kind(config: Any) -> BackboneKind:
+    if getattr(config, "is_encoder_decoder", False):
+        return "encoder_decoder"
+    return "decoder" if config.model_type in _DECODERS else "encoder"
 
 
 def inspect(
@@ -359,10 +371,8 @@ def _wrap(
     new_names: frozenset[str],
 ) -> Backbone:
     config = model.config
-    kind: BackboneKind = "encoder"
-    if getattr(config, "is_encoder_decoder", False):
-        kind = "encoder_decoder"
-    elif config.model_type in _DECODERS or head == "causal_lm":
+    kind = _kind(config)
+    if kind == "encoder" and head == "causal_lm":
         kind = "decoder"
     sites, blocks = find_sites(model, head, new_names)
     return Backbone(options, head, model, tokenizer, kind, blocks, sites, device, new_names)

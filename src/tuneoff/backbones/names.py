@@ -1,9 +1,12 @@
-"""The built-in backbones' short names, without loading torch."""
+"""Names that are needed without torch: the built-in backbones', kinds of backbone, heads."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
+BackboneKind = Literal["encoder", "decoder", "encoder_decoder"]
+Head = Literal["sequence_classification", "causal_lm", "question_answering", "seq2seq_lm"]
 BUILTIN = Path(__file__).parent / "builtin"
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tuneoff.backbones.attach import intercepted
 from tuneoff.backbones.backbone import Backbone
+from tuneoff.backbones.sites import Bounds
 from tuneoff.training.layout import Layout, Pool
 
 
@@ -31,7 +32,10 @@ class Padded:
     @property
     def reads(self) -> Pool:
         """Which rows the head reads."""
-        return "labelled" if self.backbone.head == "causal_lm" else self.pool
+        if self.backbone.head == "question_answering":
+            return "tokens"
+        speaks = self.backbone.head in ("causal_lm", "seq2seq_lm")
+        return "labelled" if speaks else self.pool
 
     @property
     def random_streams(self) -> bool:
@@ -57,10 +61,16 @@ class Padded:
 
     def _forward(self, model: Any, layout: Layout) -> Tensor:
         ids, mask, segments = pad(layout, int(model.config.pad_token_id or 0))
-        bounds = layout.row_bounds if layout.one_row_per_sequence else _sequence_bounds(layout)
+        bounds = layout.sequence_bounds
         kwargs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
         if segments is not None and bool(getattr(model.config, "type_vocab_size", 0)):
             kwargs["token_type_ids"] = segments
+        if layout.form == "sequence":
+            return self._spoken(model, kwargs, layout, bounds)
+        if layout.form == "span":
+            with intercepted(self.backbone, bounds):
+                made = model(**kwargs)
+            return torch.stack([made.start_logits, made.end_logits], -1)[mask.bool()]
         name = self._output_layer()
         if name is None:
             with intercepted(self.backbone, bounds):
@@ -70,6 +80,26 @@ class Padded:
         flat = states.reshape(-1, states.shape[-1])
         places = mask.flatten().nonzero().squeeze(1)[layout.rows]
         return self.backbone.sites[name](flat[places], layout.row_bounds)
+
+    def _spoken(self, model: Any, kwargs: dict[str, Any], layout: Layout, bounds: Bounds) -> Tensor:
+        """(R, V) of an encoder-decoder that reads its own targets, shifted by one."""
+        config = model.config
+        assert layout.decoder_targets is not None
+        assert layout.decoder_lengths is not None
+        lengths = layout.decoder_lengths
+        places = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
+        said = torch.full(places.shape, int(config.pad_token_id or 0), device=lengths.device)
+        said[places] = layout.decoder_targets.clamp(min=0)
+        start = torch.full_like(said[:, :1], int(config.decoder_start_token_id))
+        with intercepted(self.backbone, bounds):
+            logits = model(
+                **kwargs,
+                decoder_input_ids=torch.cat([start, said[:, :-1]], 1),
+                decoder_attention_mask=places.long(),
+                use_cache=False,
+            ).logits
+        spoken: Tensor = logits[places][layout.rows]
+        return spoken
 
     def _output_layer(self) -> str | None:
         """The linear layer over single rows that the model ends in, where that is all there is:
@@ -119,14 +149,7 @@ class Wrapped(Padded):
 
 def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """(B, L) ids, attention mask and segment ids, padded on the right."""
-    lengths = torch.diff(
-        torch.cat(
-            [
-                (layout.positions == 0).nonzero().squeeze(1),
-                torch.tensor([len(layout.positions)], device=layout.positions.device),
-            ]
-        )
-    )
+    lengths = layout.lengths
     longest = int(lengths.max())
     mask = torch.arange(longest, device=lengths.device) < lengths[:, None]
     ids = torch.full(mask.shape, pad_id, dtype=torch.int64, device=lengths.device)
@@ -136,11 +159,6 @@ def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
         segments = torch.zeros_like(ids)
         segments[mask] = layout.token_type
     return ids, mask.long(), segments
-
-
-def _sequence_bounds(layout: Layout) -> list[tuple[int, int]]:
-    starts = (layout.positions == 0).nonzero().squeeze(1)
-    return [(int((starts < a).sum()), int((starts < b).sum())) for a, b in layout.token_bounds]
 
 
 _RATES = ("p", "dropout", "attention_dropout", "activation_dropout", "hidden_dropout")

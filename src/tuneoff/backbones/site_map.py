@@ -10,6 +10,8 @@ from torch import nn
 from tuneoff.backbones import roles
 from tuneoff.backbones.sites import Kind, Site
 
+_NEW_HEADS = ("sequence_classification", "question_answering")
+
 
 def find_sites(model: Any, head: str, new_names: frozenset[str]) -> tuple[dict[str, Site], int]:
     """Every module that owns parameters, in order, and the number of blocks."""
@@ -42,8 +44,9 @@ def find_sites(model: Any, head: str, new_names: frozenset[str]) -> tuple[dict[s
         in_decoder = two_stacks and ".decoder." in name
         outside = not name.startswith(prefix)
         is_head = (outside and head == "sequence_classification") or (
-            kind == "linear" and name in new_names and head == "sequence_classification"
+            kind == "linear" and name in new_names and head in _NEW_HEADS
         )
+        is_head = is_head or name.rsplit(".", 1)[-1] == "qa_outputs"
         if index is not None:
             seen_block = True
             block = index + (encoder_blocks if in_decoder else 0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tuneoff.backbones.names import BackboneKind
 from tuneoff.data import token_store
 from tuneoff.data.cache import cached
 from tuneoff.data.digest import digest, tokenizer_digest
@@ -25,7 +26,7 @@ from tuneoff.study import Limit, Split
 from tuneoff.tasks import Task
 from tuneoff.training.features import Features
 
-_ENCODING = 1  # raised when the same rows would give other features than before
+_ENCODING = 2  # raised when the same rows would give other features than before
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,17 @@ def prepare(
     columns: Mapping[str, str | Sequence[str]] | None = None,
     split: Split | None = None,
     limit: Limit | None = None,
+    kind: BackboneKind = "encoder",
 ) -> Prepared:
     """The features of every split, from the cache where it has them.
 
-    columns: what the task calls a column -> what the data calls it.
+    columns: what the task calls a column -> what the data calls it; kind: of the backbone that the
+    features are for.
 
     Raises DataError with the file, the row or column, and the remedy.
     """
     made = split_rows(task, dataset, columns=columns, split=split, limit=limit)
-    return encode_splits(task, made, tokenizer)
+    return encode_splits(task, made, tokenizer, kind)
 
 
 def split_rows(
@@ -128,11 +131,14 @@ def split_rows(
     return Splits({name: one.rows for name, one in scanned.items()}, facts, report)
 
 
-def encode_splits(task: Task, splits: Splits, tokenizer: Any) -> Prepared:
+def encode_splits(
+    task: Task, splits: Splits, tokenizer: Any, kind: BackboneKind = "encoder"
+) -> Prepared:
     """The features of split rows, from the cache where it has them."""
     tokenizer_hash = tokenizer_digest(tokenizer)
+    facts = splits.facts | {"kind": kind, "head": task.head_for(kind)}
     features = {
-        name: _features(task, rows, splits.facts, tokenizer, tokenizer_hash)
+        name: _features(task, rows, facts, tokenizer, tokenizer_hash)
         for name, rows in splits.rows.items()
     }
     for name, one in features.items():
@@ -147,7 +153,7 @@ def encode_splits(task: Task, splits: Splits, tokenizer: Any) -> Prepared:
         },
     }
     fingerprint = digest({name: one.fingerprint for name, one in features.items()})
-    return Prepared(features, splits.facts, report, fingerprint)
+    return Prepared(features, facts, report, fingerprint)
 
 
 def _features(
@@ -162,7 +168,8 @@ def _features(
         tokenizer_hash,
         rows.fingerprint(read),
     )
-    write = partial(token_store.write, task.examples(rows, facts, tokenizer))
+    form = task.form_for(facts["head"])
+    write = partial(token_store.write, task.examples(rows, facts, tokenizer), form)
     return token_store.read(cached("tokens", key, write), key)
 
 

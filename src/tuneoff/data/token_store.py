@@ -1,7 +1,8 @@
 """Examples -> `Features`: in memory, or as .npy files that are written in pieces and mapped.
 
-Files of an entry: tokens.npy (T,) int32, offsets.npy (n + 1,) int64, targets.npy, token_type.npy
-where a segment id is not zero, facts.json.
+Files of an entry: tokens.npy (T,) int32, offsets.npy (n + 1,) int64, targets.npy (end to end),
+target_offsets.npy for the form `sequence`, token_type.npy where a segment id is not zero,
+extras.arrow where the task keeps any, facts.json.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tuneoff.tasks import Examples
-from tuneoff.training.features import Features
+from tuneoff.training.features import Features, Form
 
 
 class Array:
@@ -51,50 +52,66 @@ class Array:
         )
 
 
-def write(examples: Iterable[Examples], folder: Path) -> None:
+_NAMES = ("tokens", "offsets", "targets", "token_type", "target_offsets")
+
+
+def write(examples: Iterable[Examples], form: Form, folder: Path) -> None:
     """Writes the examples of a split, with memory for one piece at a time."""
-    paths = {
-        name: folder / f"{name}.npy" for name in ("tokens", "offsets", "targets", "token_type")
-    }
+    paths = {name: folder / f"{name}.npy" for name in _NAMES}
     tokens, offsets = Array(paths["tokens"], np.int32), Array(paths["offsets"], np.int64)
     targets, types = Array(paths["targets"], np.int64), Array(paths["token_type"], np.uint8)
-    offsets.extend(np.zeros(1, np.int64))
+    ends = Array(paths["target_offsets"], np.int64)
+    extras = _Extras(folder / "extras.arrow")
+    for array in (offsets, ends):
+        array.extend(np.zeros(1, np.int64))
     truncated, left_out, segments = 0, Counter[str](), False
     for piece in examples:
         lengths = np.fromiter(map(len, piece.ids), np.int64, len(piece.ids))
         offsets.extend(tokens.length + np.cumsum(lengths))
         tokens.extend(flat(piece.ids, np.int32))
-        targets.extend(piece.targets)
+        if piece.target_lengths is not None:
+            ends.extend(targets.length + np.cumsum(piece.target_lengths))
+        targets.extend(np.asarray(piece.targets).reshape(-1))
+        extras.extend(piece)
         kinds = _types(piece, int(lengths.sum()))
         segments = segments or bool(kinds.any())
         types.extend(kinds)
         truncated += piece.truncated
         left_out.update(piece.left_out)
-    for array in (tokens, offsets, targets, types):
+    for array in (tokens, offsets, targets, types, ends):
         array.close()
+    extras.close()
     if not segments:
         paths["token_type"].unlink()
-    facts = {"truncated": truncated, "left_out": dict(left_out)}
+    if form != "sequence":
+        paths["target_offsets"].unlink()
+    facts = {"form": form, "truncated": truncated, "left_out": dict(left_out)}
     (folder / "facts.json").write_text(json.dumps(facts), "utf-8")
 
 
 def read(folder: Path, fingerprint: str) -> Features:
     """The features of an entry, memory-mapped."""
     facts = json.loads((folder / "facts.json").read_text("utf-8"))
-    types = folder / "token_type.npy"
+    found = {
+        name: _mapped(path) if (path := folder / f"{name}.npy").exists() else None
+        for name in _NAMES
+    }
+    targets = found.pop("targets")
     return Features(
-        tokens=_mapped(folder / "tokens.npy"),
-        offsets=_mapped(folder / "offsets.npy"),
-        targets=_mapped(folder / "targets.npy"),
-        token_type=_mapped(types) if types.exists() else None,
+        **found,  # type: ignore[arg-type]
+        targets=targets.reshape(-1, 2) if facts["form"] == "span" else targets,  # type: ignore[union-attr, arg-type]
+        form=facts["form"],
+        extras=_Extras.read(folder / "extras.arrow"),
         truncated=facts["truncated"],
         left_out=facts["left_out"],
         fingerprint=fingerprint,
     )
 
 
-def in_memory(examples: Iterable[Examples]) -> Features:
+def in_memory(examples: Iterable[Examples], form: Form = "example") -> Features:
     """The features of a split that fits in memory."""
+    import pyarrow as pa
+
     pieces = list(examples)
     ids = [one for piece in pieces for one in piece.ids]
     lengths = np.fromiter(map(len, ids), np.int64, len(ids))
@@ -111,10 +128,53 @@ def in_memory(examples: Iterable[Examples]) -> Features:
         targets=np.concatenate([piece.targets for piece in pieces])
         if pieces
         else np.empty(0, np.int64),
+        form=form,
+        target_offsets=np.concatenate(
+            [[0], np.cumsum([length for piece in pieces for length in piece.target_lengths])]  # type: ignore[union-attr]
+        ).astype(np.int64)
+        if form == "sequence"
+        else None,
+        extras=pa.concat_tables([pa.table(dict(p.extras)) for p in pieces if p.extras and p.ids])
+        if any(piece.extras and piece.ids for piece in pieces)
+        else None,
         token_type=types if types.any() else None,
         truncated=sum(piece.truncated for piece in pieces),
         left_out=dict(left_out),
     )
+
+
+class _Extras:
+    """A table that grows piece by piece in an Arrow file; no file where nothing is kept."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._writer: Any = None
+
+    def extend(self, piece: Examples) -> None:
+        """Adds a piece's rows."""
+        import pyarrow as pa
+
+        if not piece.extras or not piece.ids:
+            return
+        table = pa.table(dict(piece.extras))
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(str(self.path), table.schema)
+            self._schema = table.schema
+        self._writer.write_table(table.cast(self._schema))
+
+    def close(self) -> None:
+        """The file is whole from here on."""
+        if self._writer is not None:
+            self._writer.close()
+
+    @staticmethod
+    def read(path: Path) -> Any:
+        """The table, memory-mapped; None where there is none."""
+        import pyarrow as pa
+
+        if not path.exists():
+            return None
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def flat(lists: Any, dtype: type[np.generic]) -> np.ndarray:

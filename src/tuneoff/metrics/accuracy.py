@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from tuneoff.metrics import Metric
+from tuneoff.metrics import Metric, Predicted
 
 
 class Accuracy(Metric):
@@ -15,11 +13,5 @@ class Accuracy(Metric):
     bounds = (0.0, 1.0)
     per_example = True
 
-    def values(
-        self,
-        labels: np.ndarray,
-        predictions: np.ndarray,
-        losses: np.ndarray,
-        classes: Sequence[str],
-    ) -> np.ndarray:
-        return np.asarray(labels == predictions, np.float64)
+    def values(self, rows: Predicted) -> np.ndarray:
+        return np.asarray(rows.labels == rows.predictions, np.float64)

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
-from tuneoff.metrics import Metric
-from tuneoff.metrics._counts import confusion
+from tuneoff.metrics import Metric, Predicted
 
 
 class ConfusionMatrix(Metric):
     """Counts, a list of rows by label, each a list by prediction; a table, not for comparison."""
 
-    def score(
-        self,
-        labels: np.ndarray,
-        predictions: np.ndarray,
-        losses: np.ndarray,
-        classes: Sequence[str],
-    ) -> list[list[int]]:
-        table: list[list[int]] = confusion(labels, predictions, len(classes)).tolist()
+    def score(self, rows: Predicted) -> list[list[int]]:
+        table: list[list[int]] = rows.confusion().tolist()
         return table

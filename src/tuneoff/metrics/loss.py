@@ -1,27 +1,25 @@
-"""Loss: mean cross-entropy in nats."""
+"""Loss: mean cross-entropy in nats, per example or, for language, per labelled token."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
-from tuneoff.metrics import Metric
+from tuneoff.metrics import Metric, Predicted
 
 
 class Loss(Metric):
-    """Mean of the examples' cross-entropy; lower is better."""
+    """Sum of the losses of all labelled tokens / their number; lower is better."""
 
+    needs = "losses"
     higher_is_better = False
     bounds = (0.0, math.inf)
-    per_example = True
+    summed = True
 
-    def values(
-        self,
-        labels: np.ndarray,
-        predictions: np.ndarray,
-        losses: np.ndarray,
-        classes: Sequence[str],
-    ) -> np.ndarray:
-        return np.asarray(losses, np.float64)
+    def statistics(self, rows: Predicted) -> np.ndarray:
+        return np.stack([rows.losses * rows.tokens, rows.tokens], axis=1).astype(np.float64)
+
+    def from_sums(self, sums_BS: np.ndarray) -> np.ndarray:
+        mean: np.ndarray = sums_BS[:, 0] / sums_BS[:, 1]
+        return mean

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
-from tuneoff.metrics import Metric
-from tuneoff.metrics._counts import class_scores, confusion
+from tuneoff.metrics import Metric, Predicted
+from tuneoff.metrics._counts import class_scores
 
 
 class PerClass(Metric):
     """`{class: {precision, recall, f1, support}}`; what is undefined is 0; a table."""
 
-    def score(
-        self,
-        labels: np.ndarray,
-        predictions: np.ndarray,
-        losses: np.ndarray,
-        classes: Sequence[str],
-    ) -> dict[str, dict[str, float]]:
-        scores = class_scores(confusion(labels, predictions, len(classes)))
+    def score(self, rows: Predicted) -> dict[str, dict[str, float]]:
+        scores = class_scores(rows.confusion())
         return {
             name: {
                 "precision": float(scores.precision[index]),
@@ -28,5 +18,5 @@ class PerClass(Metric):
                 "f1": float(scores.f1[index]),
                 "support": int(scores.support[index]),
             }
-            for index, name in enumerate(classes)
+            for index, name in enumerate(rows.classes)
         }

@@ -103,7 +103,7 @@ def token_operations(backbone: BackboneFacts, data: DataFacts, lowest: int) -> f
     length = data.squares["train"] / max(1, data.tokens["train"])
     attention = 4.0 * length * backbone.hidden * max(0, backbone.blocks - lowest)
     head = 0.0
-    if backbone.head == "causal_lm":
+    if backbone.head in ("causal_lm", "seq2seq_lm"):
         widest = max(
             (
                 s.inputs * s.outputs

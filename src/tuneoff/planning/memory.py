@@ -85,7 +85,7 @@ def predict(
         tokens = min(tokens, max(micro_batch_tokens, data.longest))
     item = 2 if training.precision in ("bf16", "fp16") else 4
     kept = activation_floats(backbone, method, training.gradient_checkpointing)
-    rows = tokens if backbone.head == "causal_lm" else 0
+    rows = tokens if backbone.head in ("causal_lm", "seq2seq_lm") else 0
     head = max((s.outputs for s in backbone.sites if s.kind == "linear"), default=0)
     logits = 3 * 4 * head * rows * data.labelled / max(1.0, data.mean_length)
     passing = 4 * _widest(backbone) * _EVALUATION_TOKENS

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuneoff.fit import head_of, kind_of
 from tuneoff.runs import RunSpec
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def prepared_data(spec: RunSpec, tokenizer: Any) -> Prepared:
         columns=data.columns,
         split=data.split,
         limit=data.limit,
+        kind=kind_of(spec.backbone),
     )
 
 
@@ -193,7 +195,7 @@ def _data_facts(spec: RunSpec) -> DataFacts:
     prepared = prepared_data(spec, load_tokenizer(options_of(spec.backbone)))
     features = prepared.features
     train = features["train"]
-    labelled = float(np.sum(train.targets != -100)) / len(train) if train.per_token else 1.0
+    labelled = float(train.labelled(np.arange(len(train))).mean())
     return DataFacts(
         fingerprint=prepared.fingerprint,
         classes=tuple(prepared.facts.get("classes", ())),
@@ -209,17 +211,19 @@ def _data_facts(spec: RunSpec) -> DataFacts:
 
 
 def _shape(spec: RunSpec, data: DataFacts) -> Backbone:
-    from tuneoff.backbones.backbone import Head, inspect
+    from tuneoff.backbones.backbone import inspect
 
-    head: Head = spec.task.settings.head  # type: ignore[assignment]
-    return inspect(options_of(spec.backbone), head, max(1, len(data.classes)))
+    return inspect(
+        options_of(spec.backbone), head_of(spec.backbone, spec.task), max(1, len(data.classes))
+    )
 
 
 def _backbone_facts(spec: RunSpec, shape: Backbone) -> BackboneFacts:
     from tuneoff.backbones.families import family_of
 
     quantized = spec.backbone.quantization != "none"
-    output = shape.model.get_output_embeddings() if shape.head == "causal_lm" else None
+    speaks = shape.head in ("causal_lm", "seq2seq_lm")
+    output = shape.model.get_output_embeddings() if speaks else None
     tied = output is not None and output.weight is shape.model.get_input_embeddings().weight
     sites = []
     for site in shape.sites.values():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tuneoff.fit import head_of
 from tuneoff.planning.survey import data_key, options_of, prepared_data
 from tuneoff.runs import RunSpec
 
@@ -76,13 +77,13 @@ def data_record(report: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
 
 
 def _load(spec: RunSpec, key: str, dequantized_gb: float | None) -> Loaded:
-    from tuneoff.backbones.backbone import Head, load, load_tokenizer
+    from tuneoff.backbones.backbone import load, load_tokenizer
     from tuneoff.training.outcome import Material
 
     options = options_of(spec.backbone, dequantized_gb)
     prepared = prepared_data(spec, load_tokenizer(options))
     classes = tuple(prepared.facts.get("classes", ()))
-    head: Head = spec.task.settings.head  # type: ignore[assignment]
+    head = head_of(spec.backbone, spec.task)
     started = time.perf_counter()
     backbone = load(options, head, classes or ("0", "1"), spec.device)
     seconds = time.perf_counter() - started

@@ -199,7 +199,7 @@ def _head(features: Features) -> Features:
     """Some examples of a split."""
     if len(features) <= _EVALUATED_EXAMPLES:
         return features
-    return _chosen(features, np.arange(_EVALUATED_EXAMPLES))
+    return features.take(np.arange(_EVALUATED_EXAMPLES))
 
 
 def _sample(features: Features, tokens: int | None) -> Features:
@@ -209,15 +209,4 @@ def _sample(features: Features, tokens: int | None) -> Features:
     if tokens is None or len(features.tokens) <= tokens:
         return features
     count = max(1, round(len(features) * tokens / len(features.tokens)))
-    return _chosen(features, np.sort(order(len(features), 0, 0)[:count]))
-
-
-def _chosen(features: Features, rows: np.ndarray) -> Features:
-    lengths = features.lengths[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    places = np.repeat(features.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    types = None if features.token_type is None else features.token_type[places]
-    targets = features.targets[places] if features.per_token else features.targets[rows]
-    return replace(
-        features, tokens=features.tokens[places], offsets=offsets, targets=targets, token_type=types
-    )
+    return features.take(np.sort(order(len(features), 0, 0)[:count]))

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tuneoff.errors import Problem
+from tuneoff.metrics import Predicted
 from tuneoff.settings import Settings
+from tuneoff.training.features import Form
 
 if TYPE_CHECKING:
     import torch
 
+    from tuneoff.backbones.names import BackboneKind, Head
     from tuneoff.datasets import Rows
     from tuneoff.training.features import Features
+    from tuneoff.training.generation import Generation
+    from tuneoff.training.layout import Layout
 
 _ROWS = 1024  # rows that are tokenized at a time
 UNLABELLED = -100
@@ -24,9 +30,11 @@ UNLABELLED = -100
 class Examples:
     """Some rows as a task encodes them.
 
-    ids: token ids of each example; types: its segment ids, or None; targets: (examples,) int64
-    class indices, or (tokens,) int64 end to end; truncated: rows that were cut; left_out:
-    reason -> what gave no example.
+    ids: token ids of each example; types: its segment ids, or None; targets: int64, shaped as
+    `Features` says of the form, end to end; target_lengths: (examples,) for the form `sequence`;
+    truncated: rows that were cut; left_out: reason -> what gave no example; extras: columns with
+    one entry per example that Arrow can hold (texts, numbers, lists of them), the same ones in
+    every piece: what the task needs later to make and to judge answers.
     """
 
     ids: Sequence[Sequence[int]]
@@ -34,6 +42,23 @@ class Examples:
     types: Sequence[Sequence[int]] | None = None
     truncated: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    target_lengths: np.ndarray | None = None
+    extras: Mapping[str, Sequence[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one run's model gave for the n examples of a split, in their order.
+
+    losses: (n,) float64, nats, mean over an example's labelled tokens; tokens: (n,) how many those
+    are; kept: what `Task.keep` kept of the logits, (n, C) or, for spans, a list of (length, 2);
+    generated: new token ids of each prompt, where the split was answered in text.
+    """
+
+    losses: np.ndarray
+    tokens: np.ndarray
+    kept: Any = None
+    generated: Sequence[Sequence[int]] | None = None
 
 
 class Task(Settings):
@@ -43,12 +68,39 @@ class Task(Settings):
     calls them.
     """
 
-    head: ClassVar[str]
-    """Which head the backbone grows: `sequence_classification` or `causal_lm`."""
+    head: ClassVar[str | None] = None
+    """The head that the backbone grows: `sequence_classification`, `causal_lm`,
+    `question_answering` or `seq2seq_lm`; a task that takes another one by the backbone's kind
+    defines `head_for` instead."""
+    form: ClassVar[Form] = "example"
+    """How its targets are shaped; see `Features`. A task whose form follows from the head defines
+    `form_for` instead."""
     metrics: ClassVar[tuple[str, ...]]
     """Metrics reported by default; the first is the one that methods are compared by."""
     label: ClassVar[str | None] = None
     """The column of the answer, where rows have one: splits are stratified by it."""
+    answers_in_text: ClassVar[bool] = False
+    """Whether `answers` gives texts and references, so that metrics of texts can be computed."""
+
+    def head_for(self, kind: BackboneKind) -> Head:
+        """The head for a backbone of a kind: `encoder`, `decoder`, `encoder_decoder`.
+
+        Raises TuneoffError, saying what is allowed, where the task cannot be put on such a one.
+        """
+        assert self.head is not None, f"{type(self).__name__} defines neither head nor head_for"
+        return self.head  # type: ignore[return-value]
+
+    def form_for(self, head: Head) -> Form:
+        """How targets are shaped for a head."""
+        return self.form
+
+    def generation(self, head: Head) -> Generation | None:
+        """How answers are generated; None for a task that generates nothing with this head."""
+        return None
+
+    def problems(self, kind: BackboneKind) -> list[Problem]:
+        """What keeps the task from a backbone of this kind, with the path of the setting."""
+        return []
 
     def text_columns(self, column_names: Sequence[str]) -> list[str]:
         """The columns of text that the task reads, from those that the data has."""
@@ -57,7 +109,8 @@ class Task(Settings):
     def describe(self, train: Rows) -> Mapping[str, Any]:
         """What the data decides, from the train split alone, as plain JSON data.
 
-        Always `columns`: the text columns that are read. For classification `classes` too.
+        Always `columns`: the text columns that are read. For classification `classes` too. What
+        `encode` is handed later also has `kind` and `head`, those of the backbone.
         """
         raise NotImplementedError
 
@@ -79,7 +132,8 @@ class Task(Settings):
         """
         from tuneoff.data.token_store import in_memory
 
-        return in_memory(self.examples(rows, facts, tokenizer, labelled=labelled))
+        form = self.form_for(facts["head"]) if "head" in facts else self.form
+        return in_memory(self.examples(rows, facts, tokenizer, labelled=labelled), form)
 
     def examples(
         self, rows: Rows, facts: Mapping[str, Any], tokenizer: Any, *, labelled: bool = True
@@ -90,10 +144,57 @@ class Task(Settings):
         for batch in rows.batches(_ROWS, columns):
             yield self.encode(batch, facts, tokenizer)
 
-    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Loss in nats: logits (rows, classes or vocabulary), targets (rows,) -> (rows,)."""
-        raise NotImplementedError
+    def losses(self, logits: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """Loss in nats of each row of the head, logits (rows, classes or vocabulary); for spans,
+        logits (tokens, 2), of each example. By default cross entropy with `layout.targets`, in
+        float32 at least, whatever the precision of the logits; zero where the target is -100."""
+        import torch
+
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        return torch.nn.functional.cross_entropy(
+            wide, layout.targets, reduction="none", ignore_index=UNLABELLED
+        )
+
+    def keep(self, logits: torch.Tensor, layout: Layout, tokenizer: Any) -> torch.Tensor | None:
+        """What `answers` needs of the logits; rows stay as they are, columns may be dropped.
+
+        None keeps nothing: a language model's logits over its vocabulary would fill the memory.
+        """
+        return None if layout.form in ("token", "sequence") else logits
+
+    def prompts(self, features: Features, tokenizer: Any) -> list[list[int]]:
+        """Token ids from which each example's answer is generated: what stands in front of the
+        first labelled token of a decoder, the whole input of an encoder-decoder."""
+        starts = features.offsets
+        found = []
+        for row in range(len(features)):
+            ids = features.tokens[starts[row] : starts[row + 1]].tolist()
+            if features.form == "token":
+                targets = features.targets[starts[row] : starts[row + 1]]
+                labelled = np.flatnonzero(targets != UNLABELLED)
+                ids = ids[: int(labelled[0]) + 1] if len(labelled) else ids
+            found.append(ids)
+        return found
+
+    def answers(
+        self, outputs: Outputs, features: Features, classes: Sequence[str], tokenizer: Any
+    ) -> Predicted:
+        """A run's answers in columns. By default: classes by the greatest logit where logits were
+        kept, and losses alone where not."""
+        if outputs.kept is None:
+            return Predicted(losses=outputs.losses, tokens=outputs.tokens)
+        logits = np.asarray(outputs.kept)
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        return Predicted(
+            losses=outputs.losses,
+            tokens=outputs.tokens,
+            labels=np.asarray(features.targets, np.int64),
+            predictions=self.predictions(logits),
+            classes=classes,
+            probabilities=(powers / powers.sum(-1, keepdims=True)).astype(np.float32),
+        )
 
     def predictions(self, logits: np.ndarray) -> np.ndarray:
-        """(rows,) predicted indices from (rows, classes) logits."""
-        raise NotImplementedError
+        """(rows,) predicted indices from (rows, classes) logits: the greatest, the first of
+        equals."""
+        return np.asarray(logits.argmax(axis=-1), np.int64)

@@ -13,7 +13,7 @@ but the first is predicted from those before it: what Hugging Face computes for
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -21,9 +21,7 @@ from pydantic import Field
 from tuneoff.data.tokenizing import check_length, tokenize
 from tuneoff.datasets import Rows
 from tuneoff.tasks import UNLABELLED, Examples, Task
-
-if TYPE_CHECKING:
-    import torch
+from tuneoff.training.features import Form
 
 
 class LanguageModelling(Task):
@@ -37,10 +35,11 @@ class LanguageModelling(Task):
     end_of_text: bool = True
     """Put the tokenizer's end-of-text token after each text, where the tokenizer does not."""
 
-    head: ClassVar[str] = "causal_lm"
+    head: ClassVar[str | None] = "causal_lm"
+    form: ClassVar[Form] = "token"
     metrics: ClassVar[tuple[str, ...]] = ("perplexity", "loss")
 
-    def text_columns(self, column_names: Sequence[str]) -> list[str]:  # noqa: ARG002
+    def text_columns(self, column_names: Sequence[str]) -> list[str]:
         return ["text"]
 
     def describe(self, train: Rows) -> dict[str, Any]:
@@ -50,7 +49,7 @@ class LanguageModelling(Task):
     def encode(
         self,
         batch: Mapping[str, list[Any]],
-        facts: Mapping[str, Any],  # noqa: ARG002 (other tasks need them)
+        facts: Mapping[str, Any],
         tokenizer: Any,
     ) -> Examples:
         """The blocks of some texts, each text for itself."""
@@ -82,19 +81,6 @@ class LanguageModelling(Task):
 
     def _blocks(self, ids: Sequence[int]) -> list[Sequence[int]]:
         return [ids[at : at + self.max_length] for at in range(0, len(ids), self.max_length)]
-
-    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross entropy in float32 at least; zero where the target is -100."""
-        import torch
-
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        return torch.nn.functional.cross_entropy(
-            wide, targets, reduction="none", ignore_index=UNLABELLED
-        )
-
-    def predictions(self, logits: np.ndarray) -> np.ndarray:
-        """The likeliest next token, the first of equals."""
-        return np.asarray(logits.argmax(axis=-1), np.int64)
 
 
 def _examples(blocks: Sequence[Sequence[int]]) -> Examples:

@@ -11,7 +11,7 @@ Two texts (a question and its paraphrase, a premise and a hypothesis): name the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -22,9 +22,6 @@ from tuneoff.datasets import Rows
 from tuneoff.errors import DataError
 from tuneoff.tasks import UNLABELLED, Examples, Task
 
-if TYPE_CHECKING:
-    import torch
-
 
 class TextClassification(Task):
     """Columns: text, label, and text_pair where there is one."""
@@ -33,7 +30,7 @@ class TextClassification(Task):
     """Tokens per example, special ones included; longer texts are cut, and counted.
     Source: transformers' run_glue.py."""
 
-    head: ClassVar[str] = "sequence_classification"
+    head: ClassVar[str | None] = "sequence_classification"
     # micro_f1 is known too, and left out: with one label per row it is the accuracy
     metrics: ClassVar[tuple[str, ...]] = (
         "accuracy",
@@ -98,16 +95,3 @@ class TextClassification(Task):
                 f"the label {unknown[0]!r} is none of the classes of train: {', '.join(classes)}"
             )
         return np.array([index[name] for name in names if name is not None], np.int64)
-
-    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross entropy in float32 at least, whatever the precision of the logits."""
-        import torch
-
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        return torch.nn.functional.cross_entropy(
-            wide, targets, reduction="none", ignore_index=UNLABELLED
-        )
-
-    def predictions(self, logits: np.ndarray) -> np.ndarray:
-        """The class of the greatest logit, the first of equals."""
-        return np.asarray(logits.argmax(axis=-1), np.int64)

@@ -1,18 +1,20 @@
-"""Evaluation: members of a cohort read a split together, longest examples first, unpadded."""
+"""Evaluation: members of a cohort read a split together, longest examples first, unpadded; and
+answer it in text, where the task does so and it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from tuneoff.metrics import evaluate as score
+from tuneoff import registry
+from tuneoff.metrics import Predicted
+from tuneoff.tasks import Outputs
 from tuneoff.training import layout as layouts
 from tuneoff.training.features import Features
+from tuneoff.training.layout import Layout
 from tuneoff.training.outcome import Material
 from tuneoff.training.prefix import by_length
 
@@ -22,88 +24,111 @@ if TYPE_CHECKING:
 _TOKENS = 4096
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One member on one split. Columns have one entry per row of the head: an example, or a
-    labelled token. row: index of the example; probabilities: (rows, C), classification only."""
-
-    row: np.ndarray
-    label: np.ndarray
-    prediction: np.ndarray
-    loss: np.ndarray
-    probabilities: np.ndarray | None
-
-    def metrics(self, names: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
-        """Scores by metric name."""
-        return score(names, self.label, self.prediction, self.loss, classes)
-
-    def columns(self, split: str) -> dict[str, Any]:
-        """The ledger's columns."""
-        columns: dict[str, Any] = {
-            "split": np.full(len(self.row), split),
-            "row": self.row,
-            "label": self.label,
-            "prediction": self.prediction,
-            "loss": self.loss,
-        }
-        if self.probabilities is not None:
-            columns["probabilities"] = self.probabilities
-        return columns
-
-
 @torch.no_grad()
-def evaluate(passes: Passes, material: Material, split: str) -> list[Evaluation]:
-    """Every member that `passes` carries on a split, dropout off, in order of the rows."""
-    features = material.features[split]
+def evaluate(
+    passes: Passes, material: Material, split: str, in_text: bool = False
+) -> list[Predicted]:
+    """Every member that `passes` carries on a split, dropout off, in order of the rows.
+
+    in_text: generate answers too, where the task does.
+    """
+    features, task = material.features[split], material.task
+    tokenizer = material.backbone.tokenizer
     members = passes.count
-    parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(members)]
+    found = [_Collected(features) for _ in range(members)]
     passes.set_training(False)
     for indices in by_length(features, max(_TOKENS // members, 512)):
         layout = layouts.build(
             features, [indices] * members, passes.reads, material.backbone.device
         )
         logits = passes.logits(layout, split)
-        rows = _examples_of_rows(layout, features)
-        for member, (start, end) in enumerate(layout.row_bounds):
-            parts[member].append(
-                _columns(material, logits[start:end], layout.targets[start:end], rows[start:end])
-            )
-    return [_joined(member) for member in parts]
+        logits = logits.float() if logits.dtype != torch.float64 else logits
+        losses = task.losses(logits, layout).double().cpu().numpy()
+        kept = task.keep(logits, layout, tokenizer)
+        values = None if kept is None else kept.cpu().numpy()
+        for member, one in enumerate(found):
+            one.add(member, layout, losses, values)
+    settings = material.generation() if in_text else None
+    generated: Sequence[Any] = [None] * members
+    if settings is not None:
+        from tuneoff.training.generation import generate
+
+        generated = generate(passes, task.prompts(features, tokenizer), settings)
+    return [
+        task.answers(one.outputs(new), features, material.classes, tokenizer)
+        for one, new in zip(found, generated, strict=True)
+    ]
 
 
-def _columns(
-    material: Material, logits: Tensor, targets: Tensor, rows: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    logits = logits.float() if logits.dtype != torch.float64 else logits
-    losses = material.task.losses(logits, targets)
-    values = logits.cpu().numpy()
-    predictions = material.task.predictions(values)
-    probabilities = (
-        torch.softmax(logits, -1).cpu().numpy().astype(np.float32)
-        if material.classes
-        else np.zeros((len(rows), 0), np.float32)
-    )
-    return (rows, targets.cpu().numpy(), predictions, losses.double().cpu().numpy(), probabilities)
+class _Collected:
+    """One member's losses and kept logits, example by example, in the order of the split."""
+
+    def __init__(self, features: Features):
+        self.losses = np.zeros(len(features))
+        self.tokens = np.zeros(len(features), np.int64)
+        self.kept: list[np.ndarray | None] = [None] * len(features)
+
+    def add(self, member: int, layout: Layout, losses: np.ndarray, kept: np.ndarray | None) -> None:
+        """Takes this member's part of a batch."""
+        start, end = layout.loss_bounds[member]
+        first, last = layout.sequence_bounds[member]
+        sequence = layout.sequence_of_loss[start:end] - first
+        examples = layout.order[first:last]
+        counts = np.bincount(sequence, minlength=last - first)
+        sums = np.bincount(sequence, losses[start:end], minlength=last - first)
+        self.losses[examples] = sums / np.maximum(counts, 1)
+        self.tokens[examples] = counts
+        if kept is None:
+            return
+        start, end = layout.row_bounds[member]
+        edges = np.cumsum(layout.lengths[first:last].cpu().numpy())[:-1]
+        rows = np.split(kept[start:end], edges) if layout.form == "span" else kept[start:end]
+        for example, row in zip(examples, rows, strict=True):
+            self.kept[example] = row
+
+    def outputs(self, generated: Sequence[Sequence[int]] | None) -> Outputs:
+        """All of it."""
+        kept: Any = self.kept
+        if any(row is None for row in kept):
+            kept = None
+        elif len({row.shape for row in kept}) == 1 and kept[0].ndim == 1:
+            kept = np.stack(kept)
+        return Outputs(self.losses, self.tokens, kept, generated)
 
 
-def _joined(parts: list[tuple[np.ndarray, ...]]) -> Evaluation:
-    row, label, prediction, loss, probabilities = (
-        np.concatenate(c) for c in zip(*parts, strict=True)
-    )
-    order = np.argsort(row, kind="stable")
-    return Evaluation(
-        row[order],
-        label[order],
-        prediction[order],
-        loss[order],
-        probabilities[order] if probabilities.shape[1] else None,
-    )
+def columns_of(rows: Predicted, split: str, primary: str) -> dict[str, Any]:
+    """The ledger's columns. primary: the metric whose statistics are kept, if it reads texts."""
+    metric = registry.get("metrics", primary)()
+    texts = metric.summed and metric.needs == "texts" and rows.has("texts")
+    columns = {
+        "split": np.full(len(rows), split),
+        "row": rows.rows,
+        "label": rows.labels,
+        "prediction": rows.predictions,
+        "loss": rows.losses,
+        "tokens": rows.tokens,
+        "probabilities": rows.probabilities,
+        "text": rows.texts,
+        "references": rows.references,
+        "statistics": metric.statistics(rows) if texts else None,
+    }
+    return {name: column for name, column in columns.items() if column is not None}
 
 
-def _examples_of_rows(layout: layouts.Layout, features: Features) -> np.ndarray:
-    """(R,) the example that each row of the head belongs to."""
-    if layout.one_row_per_sequence:
-        return layout.order.astype(np.int64)
-    starts = np.concatenate([[0], np.cumsum(features.lengths[layout.order])])
-    sequence = np.searchsorted(starts, layout.rows.cpu().numpy(), side="right") - 1
-    return layout.order[sequence].astype(np.int64)
+def joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Columns of several splits as one; what a split does not have is null, or not a number."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    found = {}
+    for name in names:
+        column: list[Any] = []
+        some = next(part[name] for part in parts if name in part)
+        for part in parts:
+            rows = len(part["row"])
+            if name in part:
+                column.extend(part[name])
+            elif isinstance(some, np.ndarray):
+                column.extend(np.full((rows, *some.shape[1:]), np.nan))
+            else:
+                column.extend([None] * rows)
+        found[name] = np.array(column) if isinstance(some, np.ndarray) else column
+    return found

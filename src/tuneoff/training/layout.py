@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from tuneoff.backbones.sites import Bounds
-from tuneoff.training.features import Features
+from tuneoff.training.features import Features, Form
 from tuneoff.training.kv_cache import KeyValues
 from tuneoff.training.streams import Stream
 
-Pool = Literal["first", "last", "labelled"]
+Pool = Literal["first", "last", "labelled", "tokens"]
 _LIKE = 0.7  # sequences shorter than this share of a group's longest open a new group
 
 
@@ -57,9 +57,20 @@ class Layout:
     token_bounds: Bounds
     row_bounds: Bounds
     rows: Tensor
-    """(R,) the tokens whose states the head reads."""
+    """(R,) the tokens whose states the head reads; in the form `sequence`, of `decoder_ids`."""
     targets: Tensor
-    """(R,) int64."""
+    """(R,) int64; for spans (S, 2)."""
+    form: Form
+    """How targets are shaped; see `Features`."""
+    lengths: Tensor
+    """(S,) int64 tokens of each sequence."""
+    sequence_of_loss: np.ndarray
+    """(R,), or (S,) for spans: the sequence that each loss belongs to."""
+    decoder_targets: Tensor | None
+    """(U,) what the decoder of an encoder-decoder should say, all sequences end to end."""
+    decoder_lengths: Tensor | None
+    """(S,) tokens of each of those."""
+    sequence_bounds: Bounds
     order: np.ndarray
     """(S,) the examples, in the layout's order."""
     token_index: np.ndarray
@@ -72,6 +83,11 @@ class Layout:
     """Per member: the dropout in place of the backbone's own, or None."""
     cache: KeyValues | None = None
     """In generation: where keys and values of prompts are stored, or single tokens attend."""
+
+    @property
+    def loss_bounds(self) -> Bounds:
+        """(start, end) of each member's losses."""
+        return self.sequence_bounds if self.form == "span" else self.row_bounds
 
     def rate(self, member: int, p: float) -> float:
         """The dropout probability of a member where the backbone says p."""
@@ -122,13 +138,31 @@ def build(
     positions = np.arange(total) - np.repeat(starts[:-1], lengths)
     counts = np.cumsum([0] + [len(o) for o in orders])
     token_bounds = [(int(starts[a]), int(starts[b])) for a, b in _pairs(counts)]
-    if pool == "labelled":
+    sequences = np.arange(len(order))
+    spoken, spoken_lengths = None, None
+    if features.form == "sequence":
+        ends = features.target_offsets
+        assert ends is not None, "features of the form `sequence` have target_offsets"
+        spoken_lengths = np.diff(ends)[order]
+        begins = np.concatenate([[0], np.cumsum(spoken_lengths)])
+        places = np.repeat(ends[order] - begins[:-1], spoken_lengths) + np.arange(begins[-1])
+        spoken = np.asarray(features.targets[places])
+        rows = np.flatnonzero(spoken != -100)
+        targets, belongs = spoken[rows], np.repeat(sequences, spoken_lengths)[rows]
+        row_bounds = _pairs(np.searchsorted(rows, begins[counts]))
+    elif pool == "labelled":
         flat_targets = np.asarray(features.targets[token_index])
         rows = np.flatnonzero(flat_targets != -100)
         targets = flat_targets[rows]
         edges = np.searchsorted(rows, [b for _, b in token_bounds])
         row_bounds = _pairs(np.concatenate([[0], edges]))
+        belongs = np.repeat(sequences, lengths)[rows]
+    elif pool == "tokens":
+        rows = np.arange(total)
+        targets = np.asarray(features.targets[order])
+        row_bounds, belongs = token_bounds, sequences
     else:
+        belongs = sequences
         rows = starts[:-1] if pool == "first" else starts[1:] - 1
         targets = np.asarray(features.targets[order])
         row_bounds = _pairs(counts)
@@ -147,10 +181,18 @@ def build(
         row_bounds=[(int(a), int(b)) for a, b in row_bounds],
         rows=_tensor(rows.astype(np.int64), device),
         targets=_tensor(targets.astype(np.int64), device),
+        form=features.form,
+        lengths=_tensor(lengths.astype(np.int64), device),
+        sequence_of_loss=belongs,
+        decoder_targets=None if spoken is None else _tensor(spoken.astype(np.int64), device),
+        decoder_lengths=None
+        if spoken_lengths is None
+        else _tensor(spoken_lengths.astype(np.int64), device),
+        sequence_bounds=[(int(a), int(b)) for a, b in _pairs(counts)],
         order=order,
         token_index=token_index,
         groups=groups,
-        one_row_per_sequence=pool != "labelled",
+        one_row_per_sequence=pool in ("first", "last") and features.form != "sequence",
         streams=streams,
         dropout_rates=dropout_rates or [None] * len(members),
     )

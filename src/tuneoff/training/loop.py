@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from tuneoff.data.batches import micro_batches
+from tuneoff.metrics import Predicted
+from tuneoff.metrics import evaluate as scored
 from tuneoff.registry import get
 from tuneoff.runs import RunSpec
 from tuneoff.training import checkpoints
 from tuneoff.training import layout as layouts
-from tuneoff.training.evaluation import evaluate
+from tuneoff.training.evaluation import columns_of, evaluate, joined
 from tuneoff.training.layout import Layout
 from tuneoff.training.member import Member
 from tuneoff.training.outcome import Limits, Material, Outcome, Progress, Report
@@ -179,13 +181,13 @@ class Cohort:
             dropout_rates=[member.training.dropout for member in taking],
         )
         logits = self.passes.logits(layout, "train")
-        rows = self.material.task.losses(logits, layout.targets)
+        rows = self.material.task.losses(logits, layout)
         smoothing = taking[0].training.label_smoothing
-        if smoothing:
+        if smoothing and layout.form != "span":
             spread = -torch.log_softmax(logits.float(), -1).mean(-1)
             rows = (1 - smoothing) * rows + smoothing * spread
         rows = rows * self._row_weights(layout, [weights[index] for index in parts], taking)
-        shares = [rows[start:end].sum() for start, end in layout.row_bounds]
+        shares = [rows[start:end].sum() for start, end in layout.loss_bounds]
         scaled = [
             share * member.loss_scale.value for share, member in zip(shares, taking, strict=True)
         ]
@@ -199,11 +201,7 @@ class Cohort:
         features = self.material.features["train"]
         if not features.per_token or self._by_example(member):
             return 1.0 / len(batch)
-        labelled = sum(
-            int((features.targets[features.offsets[i] : features.offsets[i + 1]] != -100).sum())
-            for i in batch
-        )
-        return 1.0 / max(1, labelled)
+        return 1.0 / max(1, int(features.labelled(batch).sum()))
 
     def _by_example(self, member: Member) -> bool:
         """Whether every example counts the same; language models default to tokens, as Trainer."""
@@ -212,14 +210,12 @@ class Cohort:
         return weighting == "example" or (weighting is None and not per_token)
 
     def _row_weights(self, layout: Layout, weights: list[float], taking: list[Member]) -> Tensor:
-        """(R,) the weight of each row in its member's loss."""
-        sizes = [end - start for start, end in layout.row_bounds]
+        """The weight of each loss in its member's."""
+        sizes = [end - start for start, end in layout.loss_bounds]
         flat = torch.repeat_interleave(torch.tensor(weights), torch.tensor(sizes))
-        if not layout.one_row_per_sequence and any(self._by_example(m) for m in taking):
-            lengths = self.material.features["train"].lengths[layout.order]
-            starts = np.concatenate([[0], np.cumsum(lengths)])
-            sequence = np.searchsorted(starts, layout.rows.cpu().numpy(), side="right") - 1
-            counts = np.bincount(sequence, minlength=len(lengths))[sequence]
+        if layout.form in ("token", "sequence") and any(self._by_example(m) for m in taking):
+            sequence = layout.sequence_of_loss
+            counts = np.bincount(sequence, minlength=len(layout.order))[sequence]
             by_example = np.repeat([self._by_example(m) for m in taking], sizes)
             flat = flat / torch.from_numpy(np.where(by_example, counts, 1))
         return flat.to(self.device)
@@ -237,7 +233,7 @@ class Cohort:
             for member, result in zip(due, results, strict=True):
                 member.seconds["evaluation"] += spent
                 names = member.spec.task.all_metrics
-                scores = result.metrics([*dict.fromkeys([*names, "loss"])], self.material.classes)
+                scores = scored([*dict.fromkeys([*names, "loss"])], result)
                 self._judge(member, scores)
         for member in due:
             if member.step >= member.steps and not member.finished:
@@ -257,7 +253,7 @@ class Cohort:
                 "validation": {k: v for k, v in scores.items() if isinstance(v, float)},
             }
         )
-        primary = member.spec.task.primary_metric
+        primary = self.material.selection_metric(member.spec.task)
         value = float(scores[primary])  # type: ignore[arg-type]
         sign = 1.0 if get("metrics", primary).higher_is_better else -1.0
         score = sign * value if np.isfinite(value) else -np.inf
@@ -278,23 +274,22 @@ class Cohort:
             if member.best is not None:
                 member.parameters.restore(member.best)
         splits = [split for split in ("validation", "test") if split in self.material.features]
-        results: dict[str, dict[str, object]] = {m.spec.run_id: {} for m in done}
+        results: dict[str, dict[str, Predicted]] = {m.spec.run_id: {} for m in done}
         for split in splits:
             wanted = [m for m in done if split == "validation" or m.spec.kind == "run"]
             if not wanted:
                 continue
             started = time.perf_counter()
             self.passes.carry(wanted)
-            for member, result in zip(
-                wanted, evaluate(self.passes, self.material, split), strict=True
-            ):
+            found = evaluate(self.passes, self.material, split, in_text=split == "test")
+            for member, result in zip(wanted, found, strict=True):
                 results[member.spec.run_id][split] = result
                 member.seconds["evaluation"] += (time.perf_counter() - started) / len(wanted)
         return [
             self._outcome(member, results.get(member.spec.run_id, {})) for member in self.members
         ]
 
-    def _outcome(self, member: Member, results: dict[str, object]) -> Outcome:
+    def _outcome(self, member: Member, results: dict[str, Predicted]) -> Outcome:
         outcome = Outcome(
             member.spec,
             member.status,
@@ -313,12 +308,10 @@ class Cohort:
         columns = []
         for split, result in results.items():
             names = [*dict.fromkeys([*member.spec.task.all_metrics, "loss"])]
-            outcome.metrics[split] = result.metrics(names, self.material.classes)  # type: ignore[attr-defined]
-            columns.append(result.columns(split))  # type: ignore[attr-defined]
+            outcome.metrics[split] = scored(names, result)
+            columns.append(columns_of(result, split, member.spec.task.primary_metric))
         if columns:
-            outcome.predictions = {
-                name: np.concatenate([part[name] for part in columns]) for name in columns[0]
-            }
+            outcome.predictions = joined(columns)
         outcome.tensors = member.parameters.tensors()
         return outcome
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from tuneoff.backbones.backbone import Backbone
     from tuneoff.runs import RunSpec
+    from tuneoff.study import TaskSpec
     from tuneoff.tasks import Task
+    from tuneoff.training.generation import Generation
 
 Status = Literal["done", "diverged", "failed", "over_budget"]
 
@@ -29,6 +31,14 @@ class Material:
     task: Task
     features: Mapping[str, Features]
     classes: tuple[str, ...]
+
+    def generation(self) -> Generation | None:
+        """How answers are generated; None where they are not."""
+        return self.task.generation(self.backbone.head)
+
+    def selection_metric(self, task: TaskSpec) -> str:
+        """The metric by which checkpoints, rates and seeds are chosen on the validation split."""
+        return task.selection_metric(self.backbone.head)
 
 
 @dataclass(frozen=True)

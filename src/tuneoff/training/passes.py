@@ -35,7 +35,7 @@ class Passes:
         if self.family is not None and training.cache_frozen_prefix:
             lowest = min(member.lowest_block for member in members)
             self.entry = entry_of(lowest, self.family.blocks)
-            if self.family.reads == "labelled":
+            if self.family.reads in ("labelled", "tokens"):
                 self.entry = min(self.entry, self.family.blocks - 1)
         if self.family is None:
             self.family = Padded(backbone)

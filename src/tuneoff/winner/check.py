@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from tuneoff.datasets import Rows
 from tuneoff.errors import DataError, TuneoffError
-from tuneoff.metrics import evaluate
+from tuneoff.metrics import Predicted, evaluate
 from tuneoff.report.whole_file import write_whole
 from tuneoff.winner.fresh import Job
 from tuneoff.winner.manifest import Manifest
@@ -292,7 +292,8 @@ def _score(metric: str, labels: np.ndarray, found: np.ndarray, classes: list[str
     """The metric from probabilities."""
     tiny = np.finfo(np.float64).tiny
     losses = -np.log(np.maximum(found[np.arange(len(labels)), labels], tiny))
-    return float(evaluate([metric], labels, found.argmax(-1), losses, classes)[metric])
+    rows = Predicted(losses=losses, labels=labels, predictions=found.argmax(-1), classes=classes)
+    return float(evaluate([metric], rows)[metric])
 
 
 def write_check(folder: Path, content: Mapping[str, Any]) -> None:

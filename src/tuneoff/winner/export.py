@@ -142,13 +142,14 @@ def _save(
     out: Path, run: _Run, folder: Path, merge: bool | None, device: str
 ) -> tuple[Manifest, str | None]:
     """Writes weights, tokenizer and manifest, and the merged model; its absence has a reason."""
-    from tuneoff.backbones.backbone import load
+    from tuneoff.backbones.backbone import kind_of, load
     from tuneoff.winner.forms import form_of, write_form
     from tuneoff.winner.merge import save_merged, unmergeable
     from tuneoff.winner.scorer import Scorer
 
     record = run.choice.record
-    backbone = load(run.options, run.task.head, record["classes"], device)  # type: ignore[arg-type]
+    head = run.task.head_for(kind_of(run.options))
+    backbone = load(run.options, head, record["classes"], device)
     tensors = load_tensors(out, record["run_id"])
     scorer = Scorer.of(backbone, run.method, tensors)
     form = form_of(backbone, run.method, scorer.hooks)
@@ -217,7 +218,7 @@ def _run_of(choice: Choice) -> _Run:
     if task.head != "sequence_classification":
         raise TuneoffError(
             f"run {record['run_id']}: only classifiers can be handed over so far; the task "
-            f"{settings['task']['task']} trains a {task.head.replace('_', ' ')} head"
+            f"{settings['task']['task']} is none"
         )
     if method.alone:
         raise TuneoffError(

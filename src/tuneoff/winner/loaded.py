@@ -64,7 +64,7 @@ def load_backbone(
     manifest: Manifest, folder: Path, device: str = "auto", backbone: str | None = None
 ) -> Backbone:
     """The frozen model below what is saved; a whole model is its own."""
-    from tuneoff.backbones.backbone import BackboneOptions, load
+    from tuneoff.backbones.backbone import BackboneOptions, kind_of, load
 
     place = chosen_device(device)
     if manifest.form == "model":
@@ -72,7 +72,8 @@ def load_backbone(
     else:
         options = manifest.backbone_options(backbone)
         _same_weights(manifest, options.model, options.revision, folder)
-    return load(options, manifest.make_task().head, manifest.classes, place)  # type: ignore[arg-type]
+    head = manifest.make_task().head_for(kind_of(options))
+    return load(options, head, manifest.classes, place)
 
 
 def chosen_device(name: str) -> str:

@@ -40,6 +40,8 @@ class Family:
     @property
     def reads(self) -> Pool:
         """Which rows the head reads."""
+        if self.backbone.head == "question_answering":
+            return "tokens"
         return "labelled" if self.backbone.head == "causal_lm" else self.pool
 
     def site(self, name: str) -> Site:
