@@ -61,7 +61,11 @@ def ours(material: Material, method: str, rate: float, epochs: int, seed: int) -
         learning_rate=rate,
         kind="run",
         run_id=f"{method}-{seed}",
-        task=SimpleNamespace(all_metrics=("accuracy",), primary_metric="accuracy"),
+        task=SimpleNamespace(
+            all_metrics=("accuracy",),
+            primary_metric="accuracy",
+            selection_metric=lambda _: "accuracy",
+        ),
     )
     return float(train_cohort([spec], material)[0].metrics["test"]["accuracy"])
 

@@ -111,5 +111,9 @@ def run(
         learning_rate=rate,
         kind="run",
         run_id=f"{method}-{seed}-{rate}-{settings}",
-        task=SimpleNamespace(all_metrics=("accuracy",), primary_metric="accuracy"),
+        task=SimpleNamespace(
+            all_metrics=("accuracy",),
+            primary_metric="accuracy",
+            selection_metric=lambda _: "accuracy",
+        ),
     )

@@ -73,7 +73,12 @@ def test_features_are_those_of_the_file(files, name):
     for split, path in files.items():
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         check(prepared, split, rows, tokenizer(name), 16)
-    assert prepared.facts == {"columns": ["text"], "classes": ["no", "yes"]}
+    assert prepared.facts == {
+        "columns": ["text"],
+        "classes": ["no", "yes"],
+        "kind": "encoder",
+        "head": "sequence_classification",
+    }
     assert prepared.report["rows"] == {"train": 60, "validation": 20, "test": 30}
     assert prepared.report["truncated"]["train"] > 0
     features = prepared.features["train"]
@@ -162,7 +167,7 @@ def test_the_same_rows_in_another_format_have_the_same_fingerprint(files, tmp_pa
 
 
 def test_a_damaged_or_half_written_entry_is_never_seen(files, cache, monkeypatch):
-    def dies(examples, folder):
+    def dies(examples, folder, form):
         (folder / "tokens.npy").write_bytes(b"half")
         raise KeyboardInterrupt
 

@@ -25,6 +25,7 @@ ORACLES = {
 def scores(labels, predictions, names=tuple(ORACLES), losses=None, tokens=None):
     labels, predictions = np.asarray(labels, np.int64), np.asarray(predictions, np.int64)
     losses = np.zeros(len(labels)) if losses is None else losses
+    tokens = np.ones(len(losses), np.int64) if tokens is None else tokens
     return evaluate(
         names,
         Predicted(

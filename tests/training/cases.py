@@ -76,5 +76,9 @@ def spec(
         learning_rate=rate,
         kind=kind,
         run_id=f"{method}-{seed}-{rate}-{sorted(settings.items())}",
-        task=SimpleNamespace(all_metrics=("accuracy",), primary_metric="accuracy"),
+        task=SimpleNamespace(
+            all_metrics=("accuracy",),
+            primary_metric="accuracy",
+            selection_metric=lambda _: "accuracy",
+        ),
     )

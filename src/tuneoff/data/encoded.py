@@ -169,7 +169,7 @@ def _features(
         rows.fingerprint(read),
     )
     form = task.form_for(facts["head"])
-    write = partial(token_store.write, task.examples(rows, facts, tokenizer), form)
+    write = partial(token_store.write, task.examples(rows, facts, tokenizer), form=form)
     return token_store.read(cached("tokens", key, write), key)
 
 

@@ -55,7 +55,7 @@ class Array:
 _NAMES = ("tokens", "offsets", "targets", "token_type", "target_offsets")
 
 
-def write(examples: Iterable[Examples], form: Form, folder: Path) -> None:
+def write(examples: Iterable[Examples], folder: Path, form: Form = "example") -> None:
     """Writes the examples of a split, with memory for one piece at a time."""
     paths = {name: folder / f"{name}.npy" for name in _NAMES}
     tokens, offsets = Array(paths["tokens"], np.int32), Array(paths["offsets"], np.int64)
