@@ -219,7 +219,10 @@ def _probes(ledger: Ledger, backbone: str, method: str, true: float) -> None:
 def _profile(ledger: Ledger, backbone: str, method: str) -> None:
     record = _common(backbone, method, 0)
     kept = ("backbone", "task", "method", "settings", "versions", "code")
-    ledger.append_profile({**{key: record[key] for key in kept}, "cost": _cost(method)})
+    cost = _cost(method)
+    predicted = {"peak_memory_bytes": cost["peak_memory_bytes"] // 2, "train_seconds": 100.0}
+    profile = {key: record[key] for key in kept} | {"predicted": predicted, "cost": cost}
+    ledger.append_profile(profile)
 
 
 def _failures(ledger: Ledger, backbone: str, method: str, number: int) -> None:

@@ -66,6 +66,14 @@ def test_table_shows_what_the_verdict_says(whole_report: Path, name: str) -> Non
     assert "5 of 4" not in text
 
 
+def test_the_plan_is_graded(whole_report: Path) -> None:
+    """The fixture predicts half of the memory, and 100 s where full fine-tuning took 60."""
+    text = HtmlPage((whole_report / "report.html").read_text()).text
+    graded = text[text.index("The plan, graded") :]
+    assert re.search(r"full\W+450 MB\W+900 MB\W+2×\W+1 min 40 s\W+1 min 00 s\W+0.6×", graded)
+    assert "| full | 450 MB | 900 MB | 2× |" in (whole_report / "report.md").read_text()
+
+
 def test_page_loads_nothing(whole_report: Path) -> None:
     source = (whole_report / "report.html").read_text()
     page = HtmlPage(source)

@@ -133,6 +133,27 @@ class Run(_Part):
         return float(value) if isinstance(value, int | float) else None
 
 
+class Profile(_Part):
+    """One line of `profiles.jsonl`: the cost of a method alone, and what the plan had predicted."""
+
+    backbone: str = ""
+    task: str = ""
+    method: str = ""
+    settings: dict[str, Any] | None = None
+    predicted: dict[str, float | None] = {}
+    cost: dict[str, Any] | None = None
+
+    @property
+    def setting(self) -> str:
+        """What tells apart two settings of one method."""
+        return json.dumps([self.method, self.settings], sort_keys=True)
+
+    def cost_of(self, key: str) -> float | None:
+        """One measured cost; None where it was not measured."""
+        value = (self.cost or {}).get(key)
+        return float(value) if isinstance(value, int | float) else None
+
+
 class Contest(_Part):
     """The methods on one backbone and one task."""
 
@@ -152,6 +173,7 @@ class Contest(_Part):
     warnings: list[str] = []
     runs: list[Run] = Field(default=[], exclude=True)
     probes: list[Run] = Field(default=[], exclude=True)
+    profiles: list[Profile] = Field(default=[], exclude=True)
 
     @property
     def title(self) -> str:
@@ -228,7 +250,8 @@ def read_contents(folder: Path) -> Contents:
         verdict = json.loads(path.read_text(encoding="utf-8"))
         runs = [Run.model_validate(record) for record in ledger.records()]
         probes = [Run.model_validate(record) for record in ledger.probes()]
-        contests = _contests(verdict.get("contests") or [], runs, probes)
+        profiles = [Profile.model_validate(record) for record in ledger.profiles()]
+        contests = _contests(verdict.get("contests") or [], runs, probes, profiles)
     except (ValueError, AttributeError) as error:
         detail = _first_fault(error) if isinstance(error, ValidationError) else str(error)
         raise LedgerError(
@@ -247,7 +270,9 @@ def read_contents(folder: Path) -> Contents:
     )
 
 
-def _contests(judged: list[dict[str, Any]], runs: list[Run], probes: list[Run]) -> list[Contest]:
+def _contests(
+    judged: list[dict[str, Any]], runs: list[Run], probes: list[Run], profiles: list[Profile]
+) -> list[Contest]:
     """The verdict's contests with their runs, then those that have runs but no verdict yet."""
     forms = {(form["backbone"], form["task"]): form for form in judged}
     for run in runs:
@@ -265,7 +290,11 @@ def _contests(judged: list[dict[str, Any]], runs: list[Run], probes: list[Run]) 
         contest = Contest.model_validate(form)
         mine = [run for run in runs if (run.backbone, run.task) == key]
         theirs = [probe for probe in probes if (probe.backbone, probe.task) == key]
-        update = {"runs": _labelled(contest, mine), "probes": theirs}
+        update = {
+            "runs": _labelled(contest, mine),
+            "probes": theirs,
+            "profiles": [one for one in profiles if (one.backbone, one.task) == key],
+        }
         contests.append(contest.model_copy(update=update))
     return contests
 

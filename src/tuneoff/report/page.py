@@ -22,6 +22,7 @@ from tuneoff.report import quantities as q
 from tuneoff.report import summary
 from tuneoff.report.contents import Contents, Contest
 from tuneoff.report.definitions import definitions
+from tuneoff.report.plan_grades import plan_grades
 from tuneoff.report.plots.confusion import MOST_WRITTEN
 from tuneoff.report.plots.svg import Picture
 
@@ -114,6 +115,7 @@ def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[st
         "rows": summary.method_rows(contest),
         "failures": summary.failures(contest),
         "facts": summary.data_facts(contest),
+        "grades": plan_grades(contest),
         "edges": summary.edge_warnings(contest),
         "confused": summary.confusions(contest),
         "pictures": [p for p in drawn if p not in learning and p not in confusion],
