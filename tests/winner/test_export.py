@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from peft import PeftModel
 
 from tests.winner.study_folder import run_study
 from tuneoff.errors import LedgerError, TuneoffError
@@ -201,3 +203,35 @@ def test_each_contest_has_a_folder(study, tmp_path, nearby):
     assert {path.name for path in folder.iterdir()} == {"tiny-reviews", "tiny-again"}
     with pytest.raises(TuneoffError, match="tiny-again, tiny-reviews"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "merges"),
+    [
+        ({"peft_type": "LOHA", "r": 4, "alpha": 8, "target_modules": ["query", "value"]}, True),
+        ({"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4}, False),
+    ],
+)
+def test_any_method_of_peft_is_handed_over_too(tmp_path, nearby, settings, merges):
+    study = run_study(tmp_path, [{"peft": settings}])
+    folder = export_winner(study)
+    check = json.loads((folder / "check.json").read_text())
+    assert check["passed"], check["failures"]
+    assert check["library"]["with"] == "PeftModel.from_pretrained"
+    assert check["library"]["max_probability_difference"] < 1e-5
+    assert check["without_adapter"]["max_probability_difference"] > 1e-4
+    assert ("value" in check["merged"]) == merges
+
+
+def test_tampered_tensors_of_a_peft_method_fail_the_check(tmp_path, nearby, monkeypatch):
+    study = run_study(tmp_path, [{"peft": {"peft_type": "LOHA", "r": 4}}])
+    save = PeftModel.save_pretrained
+
+    def tampering(self, folder, **kwargs):
+        save(self, folder, **kwargs)
+        weights = Path(folder) / "adapter_model.safetensors"
+        write_tensors(weights, {k: v + 0.5 for k, v in read_tensors(weights).items()})
+
+    monkeypatch.setattr(PeftModel, "save_pretrained", tampering)
+    with pytest.raises(CheckError, match=r"(predictions|probabilities) differ"):
+        export_winner(study)

@@ -43,7 +43,7 @@ class Member:
                     part.stream = self.stream
         self.lowest_block = min((backbone.sites[name].block for name in self.hooks), default=-1)
         """The block of the lowest trained module, from which on gradients are needed."""
-        self.parameters = Parameters({"model": self.whole} if self.whole else self.hooks)
+        self.parameters = Parameters({Whole.NAME: self.whole} if self.whole else self.hooks)
         self.optimizer = optimizers.build(self.training, self.parameters, spec.learning_rate)
         self.examples = len(material.features["train"])
         self.steps = schedules.total_steps(self.training, self.examples)

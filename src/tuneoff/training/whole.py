@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
@@ -18,14 +19,48 @@ from tuneoff.methods import Method
 class Whole(Hook):
     """Holds the rewritten model; those of its parameters that require gradients are trained."""
 
-    def __init__(self, method: Method, backbone: Backbone, generator: torch.Generator):
+    NAME: ClassVar[str] = "model"
+    """What stands for the site's name, among a member's hooks."""
+
+    def __init__(
+        self,
+        method: Method,
+        backbone: Backbone,
+        generator: torch.Generator | None = None,
+        saved: Path | None = None,
+    ):
+        """saved: a folder that PEFT wrote, whose trained parameters are loaded; else they are
+        drawn from `generator`."""
         super().__init__()
         own = dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
         modules = dict(own.model.named_modules())
         own.sites = {name: _moved(site, modules[name]) for name, site in backbone.sites.items()}
-        wrap: Any = method.wrap  # type: ignore[attr-defined]
-        self.model = wrap(own, generator)
+        if saved is None:
+            wrap: Any = method.wrap  # type: ignore[attr-defined]
+            self.model = wrap(own, generator)
+        else:
+            from peft import PeftModel
+
+            self.model = PeftModel.from_pretrained(own.model, saved)
         self._backbone = (own,)  # in a tuple, so that it is no submodule
+
+    def unmergeable(self) -> str | None:
+        """Why the method's parameters cannot be folded into the model's; None when they can."""
+        if self._backbone[0].options.quantization != "none":
+            return "PEFT would fold it into the quantized weights, with another rounding"
+        if not hasattr(self.model.base_model, "merge_and_unload"):
+            return "it is no change of weights"
+        try:
+            self.unloaded()
+        except (NotImplementedError, AttributeError, ValueError, RuntimeError) as error:
+            return (
+                f"PEFT says: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            )
+        return None
+
+    def unloaded(self) -> Any:
+        """A plain model with the method's parameters folded in."""
+        return copy.deepcopy(self.model).merge_and_unload()
 
     def family(self) -> Wrapped:
         """The forward over this model."""

@@ -220,11 +220,6 @@ def _run_of(choice: Choice) -> _Run:
             f"run {record['run_id']}: only classifiers can be handed over so far; the task "
             f"{settings['task']['task']} is none"
         )
-    if method.alone:
-        raise TuneoffError(
-            f"run {record['run_id']}: {settings['method']['method']} rewrites the whole model and "
-            "cannot be handed over yet; choose another method with --method"
-        )
     splits = split_rows(
         task, data.source, columns=_columns(data), split=data.split, limit=data.limit
     )

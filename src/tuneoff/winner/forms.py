@@ -17,9 +17,10 @@ from tuneoff.backbones.names import folder_of
 from tuneoff.backbones.sites import Hook
 from tuneoff.errors import BackboneError
 from tuneoff.methods import Method
+from tuneoff.training.whole import Whole
 from tuneoff.winner.manifest import Form
 from tuneoff.winner.merge import save_merged, save_tokenizer, unmergeable
-from tuneoff.winner.scorer import Scorer, empty_hooks, fill
+from tuneoff.winner.scorer import Scorer, empty_hooks, fill, whole_of
 from tuneoff.winner.tensors import read_tensors, write_tensors
 
 ADAPTER = "adapter_model.safetensors"
@@ -45,7 +46,10 @@ def write_form(form: Form, folder: Path, scorer: Scorer, method: Method) -> None
     if form == "model":
         save_merged(backbone, hooks, folder)
         return
-    if form == "peft":
+    whole = whole_of(hooks)
+    if whole is not None:
+        whole.model.save_pretrained(folder)
+    elif form == "peft":
         _write_peft(folder, backbone, method, hooks)
     else:
         named = {
@@ -64,6 +68,8 @@ def read_hooks(form: Form, folder: Path, backbone: Backbone, method: Method) -> 
     """
     if form == "model":
         return {}
+    if method.alone:
+        return {Whole.NAME: Whole(method, backbone, saved=folder)}
     hooks = empty_hooks(backbone, method)
     tensors = read_tensors(folder / WEIGHTS[form])
     if form == "hooks":

@@ -83,6 +83,14 @@ def _head(loaded: Any, tensors: Path) -> dict[str, Any]:
 
     trained = read_tensors(tensors)
     backbone, hooks = loaded.scorer.backbone, loaded.scorer.hooks
+    if loaded.scorer.whole is not None:
+        found = dict(loaded.scorer.whole.named_parameters())
+        prefix = f"{loaded.scorer.whole.NAME}::"
+        equal = all(
+            torch.equal(found[name.removeprefix(prefix)].detach().cpu(), value)
+            for name, value in trained.items()
+        )
+        return {"sites": sorted(site.name for site in backbone.head_sites), "saved": equal}
     heads = {name: site for name, site in backbone.sites.items() if _is_head(site, backbone)}
     equal = True
     for name, site in heads.items():
@@ -101,7 +109,8 @@ def _bare(loaded: Any, texts: dict[str, list[str]], batch_size: int) -> np.ndarr
     """With the trained head, but without the method's hooks."""
     from tuneoff.winner.scorer import Scorer
 
-    heads = {site.name for site in loaded.scorer.backbone.head_sites}
+    whole = loaded.scorer.whole is not None  # PEFT changed a copy, the head in it too
+    heads = set() if whole else {site.name for site in loaded.scorer.backbone.head_sites}
     kept = {name: hook for name, hook in loaded.scorer.hooks.items() if name in heads}
     scorer = Scorer(loaded.scorer.backbone, kept, loaded.manifest.precision)
     return scorer.probabilities(loaded.features(texts), batch_size)

@@ -17,10 +17,13 @@ from torch import Tensor
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.sites import Hook, Site
 from tuneoff.errors import BackboneError
+from tuneoff.winner.scorer import whole_of
 
 
 def unmergeable(backbone: Backbone, hooks: Mapping[str, Hook]) -> str | None:
-    """The class of the first hook that cannot be folded; None when all can."""
+    """What cannot be folded: the class of the first such hook, or a reason; None when all can."""
+    if whole := whole_of(hooks):
+        return whole.unmergeable()
     with torch.no_grad():
         for name, hook in hooks.items():
             if hook.merged(backbone.sites[name]) is None:
@@ -32,6 +35,11 @@ def unmergeable(backbone: Backbone, hooks: Mapping[str, Hook]) -> str | None:
 def merged_state(backbone: Backbone, hooks: Mapping[str, Hook]) -> dict[str, Tensor]:
     """Every parameter of the model by its Hugging Face name, hooks folded in, float32 (float64 on
     a float64 backbone), on the CPU."""
+    if whole := whole_of(hooks):
+        return {
+            name: value.detach().cpu().clone()
+            for name, value in whole.unloaded().named_parameters(remove_duplicate=False)
+        }
     state: dict[str, Tensor] = {}
     for name, site in backbone.sites.items():
         parameters = _folded(site, hooks[name]) if name in hooks else _frozen(site)

@@ -26,6 +26,7 @@ from tuneoff.errors import BackboneError
 from tuneoff.methods import Method
 from tuneoff.training import layout as layouts
 from tuneoff.training.features import Features
+from tuneoff.training.whole import Whole
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,7 +36,10 @@ class Scorer:
 
     def __init__(self, backbone: Backbone, hooks: Mapping[str, Hook], precision: str = "fp32"):
         self.backbone, self.hooks, self.precision = backbone, hooks, precision
-        self.family: Any = family_of(backbone) or Padded(backbone)
+        self.whole = whole_of(hooks)
+        self.family: Any = (
+            self.whole.family() if self.whole else family_of(backbone) or Padded(backbone)
+        )
         for hook in hooks.values():
             hook.to(backbone.device).eval()
 
@@ -55,7 +59,7 @@ class Scorer:
     @torch.no_grad()
     def logits(self, features: Features, batch_size: int = 32) -> np.ndarray:
         """(N, C) float32 (float64 on a float64 backbone), in the order of the examples."""
-        attach(self.backbone, [self.hooks])
+        attach(self.backbone, [] if self.whole else [self.hooks])
         parts, places = [], []
         for indices in micro_batches(np.arange(len(features)), features.lengths, batch_size):
             layout = layouts.build(features, [indices], self.family.reads, self.backbone.device)
@@ -81,8 +85,16 @@ class Scorer:
         return torch.autocast(self.backbone.device.type, dtype=dtype)
 
 
+def whole_of(hooks: Mapping[str, Hook]) -> Whole | None:
+    """The rewritten model, where a method made one in place of hooks."""
+    found = hooks.get(Whole.NAME)
+    return found if isinstance(found, Whole) else None
+
+
 def empty_hooks(backbone: Backbone, method: Method) -> dict[str, Hook]:
     """The hooks of a method and of the new head, as the engine makes them, not yet trained."""
+    if method.alone:
+        return {Whole.NAME: Whole(method, backbone, torch.Generator().manual_seed(0))}
     hooks = dict(method.build(backbone, torch.Generator().manual_seed(0)))
     for site in backbone.head_sites:
         hooks.setdefault(site.name, Own(site))
@@ -99,6 +111,7 @@ def fill(hooks: Mapping[str, Hook], tensors: Mapping[str, Tensor]) -> None:
         f"{site}::{name}": parameter
         for site, hook in hooks.items()
         for name, parameter in hook.named_parameters()
+        if parameter.requires_grad
     }
     faults = [f"{name} is missing" for name in targets.keys() - tensors.keys()]
     faults += [f"{name} belongs to nothing" for name in tensors.keys() - targets.keys()]
