@@ -207,3 +207,18 @@ def test_dropout_acts_and_follows_the_seed(tmp_path):
     first, _ = engine_losses(spec("lora", training={"dropout": 0.3}), stuff)
     assert first == engine_losses(spec("lora", training={"dropout": 0.3}), stuff)[0]
     assert not np.allclose(first, engine_losses(spec("lora"), stuff)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_4_bit_backbone_trains_in_16_bits(precision, tmp_path):
+    """Adapted projections come in 16 bits, the 4-bit ones beside them in 32: attention takes both,
+    and loses no more than 16 bits do."""
+    stuff = material(tmp_path, double=False, quantization="nf4")
+    targets = ("query", "value")
+    wide, _ = engine_losses(spec("lora", target_modules=targets), stuff)
+    low = spec("lora", target_modules=targets, training={"precision": precision})
+    (outcome,) = train_cohort([low], stuff)
+    assert outcome.status == "done"
+    narrow, _ = engine_losses(low, stuff)
+    assert narrow != wide
+    assert narrow == pytest.approx(wide, rel=2e-2)

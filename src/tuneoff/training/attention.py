@@ -41,6 +41,10 @@ def attend(
     which is right for a first token without and a last token with a causal mask. window: a token
     sees itself and the window - 1 tokens before it (GPT-Neo's local attention).
     """
+    if not q.dtype == k.dtype == v.dtype:
+        # Under autocast an adapted projection is in 16 bits, and a 4-bit one beside it in 32.
+        low = min((q.dtype, k.dtype, v.dtype), key=lambda dtype: dtype.itemsize)
+        q, k, v = q.to(low), k.to(low), v.to(low)
     key_heads = key_heads or heads
     if layout.cache is not None:
         if layout.cache.writing:
