@@ -77,37 +77,34 @@ def check_fit(study: Study, source: str = "study", inspect: Inspect = shape) -> 
     """Raises StudyError with every backbone that cannot be had and every method that cannot be
     put on one."""
     found: list[Problem] = []
-    for number, backbone in enumerate(study.backbones):
-        heads: dict[str, None] = {}
-        try:
-            for place, task in enumerate(study.tasks):
-                problems = _task_problems(place, task, backbone)
-                found += problems
-                if not problems:
-                    heads[head_of(backbone, task)] = None
-            models = [inspect(backbone, head) for head in heads]
-        except BackboneError as error:
-            found.append(Problem(f"backbones[{number}].model", str(error)))
+    places = {backbone.name: number for number, backbone in enumerate(study.backbones)}
+    tasks = {task.name: number for number, task in enumerate(study.tasks)}
+    failed: set[str] = set()
+    for backbone, task, method, path, _ in study.placed():
+        if backbone.name in failed:
             continue
-        for model in models:
-            found += [
-                problem
-                for index, method in enumerate(study.methods)
-                for problem in _method_problems(index, method, backbone, model)
-            ]
+        try:
+            problems = _task_problems(tasks[task.name], task, backbone)
+            if not problems:
+                model = inspect(backbone, head_of(backbone, task))
+                problems = _method_problems(path, method, backbone, model)
+        except BackboneError as error:
+            problems = [Problem(f"backbones[{places[backbone.name]}].model", str(error))]
+            failed.add(backbone.name)
+        found += problems
     if found:
         raise StudyError(dict.fromkeys(found), source)
 
 
 def _method_problems(
-    index: int, method: MethodSpec, backbone: BackboneSpec, model: Backbone
+    where: str, method: MethodSpec, backbone: BackboneSpec, model: Backbone
 ) -> list[Problem]:
     """A method says `rank: why`; the path then ends in `rank`."""
     found = []
     for reason in method.settings.problems(model):
         field, colon, rest = reason.partition(": ")
         own = colon and field in type(method.settings).model_fields
-        path = f"methods[{index}].{field}" if own else f"methods[{index}]"
+        path = f"{where}.{field}" if own else where
         message = rest if own else reason
         found.append(Problem(path, f"{message} (backbone {backbone.name}, method {method.name})"))
     return found

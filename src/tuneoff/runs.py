@@ -142,30 +142,31 @@ def contests(study: Study, inspect: Inspect = shape) -> list[RunSpec]:
     """One run, with the study's first seed and the rate before any tuning, per contest."""
     device = resolved_device(study.device)
     prints = {task.name: task.data.source.fingerprint() for task in study.tasks}
+    contents = {
+        backbone.name: identity.backbone_fingerprint(backbone.model, backbone.revision)
+        for backbone in study.backbones
+    }
     found = []
-    for backbone in study.backbones:
-        content = identity.backbone_fingerprint(backbone.model, backbone.revision)
-        for task in study.tasks:
-            kind = inspect(backbone, head_of(backbone, task)).kind
-            for method in study.methods:
-                given = method.settings.learning_rate
-                parts = (type(method.settings), type(task.settings), type(task.data.source))
-                run = RunSpec(
-                    kind="run",
-                    study=study.name,
-                    backbone=with_quantization(backbone, method),
-                    task=task,
-                    method=method,
-                    training=study.training_of(method),
-                    seed=study.seeds[0],
-                    learning_rate=given or method.settings.own_rates(kind).default,
-                    rate_from="study" if given else "method",
-                    device=device,
-                    data_fingerprint=prints[task.name],
-                    backbone_fingerprint=content,
-                    code="-".join([identity.code_version(), *identity.part_code(*parts)]),
-                )
-                found.append(with_rate(run, run.learning_rate, run.rate_from))
+    for backbone, task, method, *_ in study.placed():
+        kind = inspect(backbone, head_of(backbone, task)).kind
+        given = method.settings.learning_rate
+        parts = (type(method.settings), type(task.settings), type(task.data.source))
+        run = RunSpec(
+            kind="run",
+            study=study.name,
+            backbone=with_quantization(backbone, method),
+            task=task,
+            method=method,
+            training=study.training_of(method),
+            seed=study.seeds[0],
+            learning_rate=given or method.settings.own_rates(kind).default,
+            rate_from="study" if given else "method",
+            device=device,
+            data_fingerprint=prints[task.name],
+            backbone_fingerprint=contents[backbone.name],
+            code="-".join([identity.code_version(), *identity.part_code(*parts)]),
+        )
+        found.append(with_rate(run, run.learning_rate, run.rate_from))
     return found
 
 

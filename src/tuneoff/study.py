@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     Field,
@@ -29,18 +29,33 @@ from tuneoff.datasets import Dataset
 from tuneoff.errors import Problem, StudyError
 from tuneoff.methods import Method
 from tuneoff.settings import Settings
+from tuneoff.study_cells import (
+    BackboneChanges,
+    Chart,
+    Conditions,
+    Dtype,
+    Publication,
+    Published,
+    Quantization,
+)
 from tuneoff.study_changes import changed
 from tuneoff.study_parts import fault, known_part, part_settings
 from tuneoff.study_settings import Budget, Comparison, Group, Limit, Split, Training, Tuning
+from tuneoff.study_written import written
 from tuneoff.tasks import Task
 
 __all__ = [
     "BackboneSpec",
     "Budget",
+    "CellSpec",
     "Comparison",
+    "Conditions",
     "DataSpec",
     "Limit",
     "MethodSpec",
+    "Placed",
+    "Publication",
+    "Published",
     "Split",
     "Study",
     "TaskSpec",
@@ -50,8 +65,6 @@ __all__ = [
 ]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]
-Dtype = Literal["float32", "bfloat16", "float16"]
-Quantization = Literal["none", "nf4", "fp4", "int8"]
 
 
 class BackboneSpec(Group):
@@ -206,6 +219,35 @@ class MethodSpec(Settings):
         return part_settings("methods", "method", value, info)
 
 
+class CellSpec(Settings):
+    """One backbone, task and method of a study that lists them one by one."""
+
+    name: Name | None = None
+    """A name to pick it by, where backbone, task and method do not say enough."""
+    backbone: str
+    """The name of one of the study's backbones."""
+    task: str
+    """The name of one of the study's tasks."""
+    method: MethodSpec
+    """The method, as in `methods`; its name must differ from others' on this backbone and task."""
+    backbone_settings: BackboneChanges | None = None
+    """How the backbone is held in memory, where it differs."""
+    fair_task: str | None = None
+    """The task that the cell competes on in a fair contest (`--fair`); its own when not given."""
+    published: Published | None = None
+    """What others report for it."""
+
+
+class Placed(NamedTuple):
+    """One method on one backbone and task; `path` is where it stands in the study."""
+
+    backbone: BackboneSpec
+    task: TaskSpec
+    method: MethodSpec
+    path: str
+    cell: CellSpec | None = None
+
+
 class Study(Settings):
     """A whole study. Raises StudyError with every fault when it cannot be run."""
 
@@ -215,8 +257,10 @@ class Study(Settings):
     """Pretrained models."""
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
     """What they are asked to do, on which data."""
-    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    methods: tuple[MethodSpec, ...]
     """What competes: every method, on every backbone and task."""
+    cells: tuple[CellSpec, ...] = ()
+    """What runs, one by one, in place of `methods`."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
     """The seeds, or how many (from 0 on)."""
     training: Training = Training()
@@ -229,6 +273,12 @@ class Study(Settings):
     """How the verdict is reached."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU where there is one."""
+    publication: Publication | None = None
+    """Where the cells' published figures stand."""
+    charts: tuple[Chart, ...] = ()
+    """Bar charts that the report draws over all cells, the published figures beside ours."""
+    conditions: Conditions = Conditions()
+    """How the runs differ from what the recipe says."""
 
     def __init__(self, **written: Any) -> None:
         _fill(self, written, folder=Path.cwd(), source="study", text=None)
@@ -237,32 +287,35 @@ class Study(Settings):
         """The study's training settings with the method's own in place."""
         return self.training.overridden(method.training)
 
+    def placed(self) -> Iterator[Placed]:
+        """Every method on every backbone and task; or the cells, in their order."""
+        if not self.cells:
+            for backbone in self.backbones:
+                for task in self.tasks:
+                    for index, method in enumerate(self.methods):
+                        yield Placed(backbone, task, method, f"methods[{index}]")
+            return
+        backbones = {backbone.name: backbone for backbone in self.backbones}
+        tasks = {task.name: task for task in self.tasks}
+        for index, cell in enumerate(self.cells):
+            backbone, path = held(backbones[cell.backbone], cell), f"cells[{index}].method"
+            yield Placed(backbone, tasks[cell.task], cell.method, path, cell)
+
     def written(self) -> dict[str, Any]:
         """Plain data as a person would write it; `load_study` makes the same study of it."""
-        data = self.model_dump(mode="json")
-        data["backbones"] = [backbone.in_force() for backbone in self.backbones]
-        data["tasks"] = [_written_task(task) for task in self.tasks]
-        data["methods"] = [_written_method(method) for method in self.methods]
-        data["training"] = self.training.in_force()
-        return data
+        return written(self)
 
 
-def _written_task(task: TaskSpec) -> dict[str, Any]:
-    data = task.data
-    source = data.source.model_dump(mode="json", exclude_unset=True)
-    frame = data.model_dump(mode="json", exclude={"dataset", "source"}, exclude_defaults=True)
-    given = task.settings.model_dump(mode="json", exclude_unset=True)
-    judged = task.model_dump(mode="json", include={"metric", "metrics"}, exclude_none=True)
-    data_written = {"dataset": data.dataset, **source, **frame}
-    return {"name": task.name, "task": task.task, **given, **judged, "data": data_written}
+def held(backbone: BackboneSpec, cell: CellSpec) -> BackboneSpec:
+    """The backbone as a cell wants it in memory: with what it says, and what its method implies.
 
-
-def _written_method(method: MethodSpec) -> dict[str, Any]:
-    given = method.settings.model_dump(mode="json", exclude_unset=True)
-    data = {"name": method.name, "method": method.method, **given}
-    if method.training is not None:
-        data["training"] = method.training.model_dump(mode="json", exclude_unset=True)
-    return data
+    Raises pydantic's ValidationError for a setting that then has no effect.
+    """
+    given = cell.backbone_settings.model_dump(exclude_none=True) if cell.backbone_settings else {}
+    implied = cell.method.settings.quantization
+    if implied and backbone.quantization == "none":
+        given.setdefault("quantization", implied)
+    return BackboneSpec.model_validate(backbone.model_dump(exclude_unset=True) | given)
 
 
 def load_study(
@@ -327,12 +380,7 @@ def _together(study: Study) -> Iterator[Problem]:
             f"got {study.tuning.seed}",
         )
     for index, method in enumerate(study.methods):
-        try:
-            study.training_of(method)
-        except ValidationError as error:
-            for one in error.errors():
-                place = study_form.dotted(("methods", index, "training", *one["loc"]))
-                yield Problem(place, f"{one['msg']} (together with the study's training settings)")
+        yield from _training_problems(study, method, f"methods[{index}]")
         implied = method.settings.quantization
         for number, backbone in enumerate(study.backbones):
             if implied and backbone.quantization not in ("none", implied):
@@ -342,3 +390,35 @@ def _together(study: Study) -> Iterator[Problem]:
                     f"backbones[{number}].quantization is {backbone.quantization}; "
                     f"set that to none or {implied}, or leave {method.method} out",
                 )
+    backbones = {backbone.name: backbone for backbone in study.backbones}
+    for index, cell in enumerate(study.cells):
+        if cell.backbone not in backbones:
+            continue  # reported where it was folded
+        yield from _training_problems(study, cell.method, f"cells[{index}]")
+        yield from _held_problems(backbones[cell.backbone], cell, f"cells[{index}]")
+
+
+def _training_problems(study: Study, method: MethodSpec, path: str) -> Iterator[Problem]:
+    try:
+        study.training_of(method)
+    except ValidationError as error:
+        for one in error.errors():
+            place = study_form.dotted((path, "training", *one["loc"]))
+            yield Problem(place, f"{one['msg']} (together with the study's training settings)")
+
+
+def _held_problems(backbone: BackboneSpec, cell: CellSpec, path: str) -> Iterator[Problem]:
+    """A cell's memory settings that have no effect, or that its method contradicts."""
+    try:
+        found = held(backbone, cell).quantization
+    except ValidationError as error:
+        for one in error.errors():
+            yield Problem(f"{path}.backbone_settings.{one['loc'][-1]}", one["msg"])
+        return
+    implied = cell.method.settings.quantization
+    if implied and found != implied:
+        yield Problem(
+            f"{path}.method",
+            f"{cell.method.method} quantizes the backbone to {implied}, and the cell's backbone is "
+            f"{found}; write lora for LoRA on a backbone of another quantization",
+        )

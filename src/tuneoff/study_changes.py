@@ -1,18 +1,14 @@
-"""Changes to a study from the command line: `--set training.epochs=1`, `--only lora`."""
+"""Changes to a study from the command line: `--set training.epochs=1`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuneoff import study_text
 from tuneoff.errors import Problem, StudyError
-from tuneoff.registry import nearest
 from tuneoff.study_form import Place, dotted, opened
-
-if TYPE_CHECKING:
-    from tuneoff.study import Study
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
@@ -81,19 +77,3 @@ def _copied(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def keep_methods(study: Study, names: Sequence[str]) -> Study:
-    """The study with these methods only, in its own order. Raises StudyError for an unknown one."""
-    wanted = [name.strip() for text in names for name in text.split(",")]
-    known = [method.name for method in study.methods]
-    problems = [
-        Problem("--only", f"{name!r} is no method of the study{near}")
-        for name in wanted
-        if name not in known
-        for near in [nearest(name, known) or f"; it has {', '.join(known)}"]
-    ]
-    if problems:
-        raise StudyError(problems)
-    kept = tuple(method for method in study.methods if method.name in wanted)
-    return study.model_copy(update={"methods": kept})

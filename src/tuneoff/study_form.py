@@ -65,6 +65,9 @@ def fold(written: Mapping[str, Any]) -> Form:
         data["methods"][index] = _fold_part(
             form, place, method, kind="methods", key="method", inner="settings", frame=METHOD_FRAME
         )
+    for index, cell in _entries(data, "cells"):
+        data["cells"][index] = _fold_cell(form, ("cells", index), cell)
+    _check_cells(form)
     if type(data.get("seeds")) is int and 0 < data["seeds"] <= 1000:
         data["seeds"] = list(range(data["seeds"]))
     _find_repeats(form)
@@ -146,6 +149,97 @@ def _fold_task(form: Form, place: Place, written: Any) -> Any:
         )
         folded["data"].pop("name", None) if isinstance(folded["data"], dict) else None
     return folded
+
+
+def _fold_cell(form: Form, place: Place, written: Any) -> Any:
+    """A cell's own `training` is its method's."""
+    if not isinstance(written, dict):
+        return written
+    cell = {key: value for key, value in written.items() if key != "training"}
+    if "method" not in cell:
+        return cell | {key: written[key] for key in ("training",) if key in written}
+    at = (*place, "method")
+    method = _fold_part(
+        form, at, cell["method"], kind="methods", key="method", inner="settings", frame=METHOD_FRAME
+    )
+    if isinstance(cell["method"], str):
+        form.moved[(*at, "method")] = at
+    cell["method"] = method
+    if "training" not in written or not isinstance(method, dict):
+        return cell
+    if method.get("training") is not None:
+        form.problems.append(
+            Problem(
+                dotted((*place, "training")),
+                f"is given here and at {dotted(form.written((*at, 'training')))}; leave one out",
+            )
+        )
+    method["training"] = written["training"]
+    form.moved[(*at, "training")] = (*place, "training")
+    return cell
+
+
+def _check_cells(form: Form) -> None:
+    """Cells and methods exclude each other; cells name what the study has, each pair once."""
+    data = form.data
+    if "cells" not in data:
+        if data.get("methods") == []:
+            form.problems.append(Problem("methods", "must be at least 1 item; got a list of 0"))
+        return
+    if data.get("methods"):
+        why = "cells are given, and both say what runs; leave one of them out"
+        form.problems.append(Problem("methods", f"has no effect: {why}"))
+    if data["cells"] == []:
+        form.problems.append(Problem("cells", "must be at least 1 item; got a list of 0"))
+    data.setdefault("methods", [])
+    used: dict[str, set[str]] = {"backbone": set(), "task": set()}
+    seen: dict[tuple[Any, ...], int] = {}
+    for index, cell in _entries(data, "cells"):
+        if not isinstance(cell, dict):
+            continue
+        for key in ("backbone", "task", "fair_task"):
+            if isinstance(cell.get(key), str):
+                _check_named(form, ("cells", index, key), cell[key], key.removeprefix("fair_"))
+                used[key.removeprefix("fair_")].add(cell[key])
+        method = cell.get("method")
+        name = method.get("name") if isinstance(method, dict) else None
+        _once(form, index, (cell.get("backbone"), cell.get("task"), name), seen)
+    for key, named in used.items():
+        for index, name in _names(data, f"{key}s"):
+            if name not in named:
+                form.problems.append(
+                    Problem(dotted((f"{key}s", index)), f"no cell names {name!r}; leave it out")
+                )
+
+
+def _names(data: dict[str, Any], key: str) -> list[tuple[int, str]]:
+    return [
+        (index, entry["name"])
+        for index, entry in _entries(data, key)
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str)
+    ]
+
+
+def _check_named(form: Form, place: Place, name: str, key: str) -> None:
+    known = [one for _, one in _names(form.data, f"{key}s")]
+    if name not in known:
+        near = registry.nearest(name, known) or f"; it has {', '.join(known) or 'none'}"
+        form.problems.append(Problem(dotted(place), f"{name!r} is no {key} of the study{near}"))
+
+
+def _once(form: Form, index: int, names: tuple[Any, ...], seen: dict[tuple[Any, ...], int]) -> None:
+    """A method's name stands once on a backbone and task."""
+    if not all(isinstance(name, str) for name in names):
+        return
+    if names in seen:
+        form.problems.append(
+            Problem(
+                dotted(("cells", index)),
+                f"is {names[2]!r} on {names[0]} and {names[1]} as cells[{seen[names]}] is; "
+                "give its method a `name` of its own",
+            )
+        )
+    seen.setdefault(names, index)
 
 
 def _fold_part(

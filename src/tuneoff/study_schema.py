@@ -32,9 +32,16 @@ def json_schema() -> Schema:
             if "metric" in judged:
                 judged["metric"] |= {"anyOf": [{"enum": metrics}, {"type": "null"}]}
     _backbones(definitions)
-    for key in ("backbones", "tasks", "methods"):
+    for key in ("backbones", "tasks", "methods", "cells"):
         several = schema["properties"][key]
         schema["properties"][key] = {"anyOf": [several, several["items"]]}
+    schema["required"].remove("methods")
+    schema["oneOf"] = [{"required": ["methods"]}, {"required": ["cells"]}]
+    cell = definitions["CellSpec"]["properties"]
+    cell["training"] = {
+        "description": "Training settings that differ from the study's.",
+        "$ref": "#/$defs/Training",
+    }
     seeds = schema["properties"]["seeds"]
     schema["properties"]["seeds"] = {
         "description": seeds.pop("description"),

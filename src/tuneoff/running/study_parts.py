@@ -23,7 +23,7 @@ def parts_of(specs: Iterable[RunSpec]) -> Parts:
 
 def parts_of_study(study: Study) -> Parts:
     """Methods, tasks and datasets of a study."""
-    found: Parts = frozenset(("methods", method.method) for method in study.methods)
+    found: Parts = frozenset(("methods", one.method.method) for one in study.placed())
     for task in study.tasks:
         found |= {("tasks", task.task), ("datasets", task.data.dataset)}
     return found

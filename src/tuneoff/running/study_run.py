@@ -96,8 +96,9 @@ class StudyRun:
         self.folder = ledger.folder
         self.started = time.monotonic()
         self.plan: Plan | None = None
-        quantized = any(backbone.quantization != "none" for backbone in study.backbones) or any(
-            method.settings.quantization for method in study.methods
+        quantized = any(
+            one.backbone.quantization != "none" or one.method.settings.quantization
+            for one in study.placed()
         )
         self.setup = Setup(self.folder.absolute(), quantized=quantized)
 
