@@ -15,8 +15,9 @@ from tests.backbones.tiny import save
 from tuneoff.errors import BackboneError, StudyError
 from tuneoff.fit import check_fit
 from tuneoff.methods.lora import LoRA
+from tuneoff.recast.only import kept
 from tuneoff.study import BackboneSpec, MethodSpec, Study, Training, load_study
-from tuneoff.study_changes import keep_methods, parse_changes
+from tuneoff.study_changes import parse_changes
 from tuneoff.study_form import dotted
 from tuneoff.study_schema import json_schema
 
@@ -275,9 +276,9 @@ def test_changes_from_the_command_line() -> None:
     assert "training.epoch" in problems(SMALL, {"training.epoch": 4})
     with pytest.raises(StudyError, match="wants PATH=VALUE"):
         parse_changes(["training.epochs"])
-    assert [m.name for m in keep_methods(study, ["lora"]).methods] == ["lora"]
+    assert [m.name for m in kept(study, ["lora"]).methods] == ["lora"]
     with pytest.raises(StudyError, match="did you mean 'lora'"):
-        keep_methods(study, ["lor"])
+        kept(study, ["lor"])
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -27,7 +27,10 @@ Seeds = Annotated[
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option(metavar="METHOD", help="Only this method of the study. May be repeated."),
+    typer.Option(
+        metavar="WORDS",
+        help="Only this part: names of methods, backbones, tasks, `bert,qlora`. May be repeated.",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -35,6 +38,36 @@ Set = Annotated[
         "--set",
         metavar="PATH=VALUE",
         help="Change a setting, e.g. `training.epochs=1`. May be repeated.",
+    ),
+]
+Backbones = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backbone",
+        metavar="NAME=FOLDER",
+        help="Another model in the place of the study's NAME. May be repeated.",
+    ),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="NAME=FOLDER",
+        help="Other data in the place of the study's NAME: a folder, or files. May be repeated.",
+    ),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SCALE",
+        help="smoke, small or full: caps on rows, steps, seeds and lengths.",
+        show_default=False,
+    ),
+]
+Fair = Annotated[
+    bool,
+    typer.Option(
+        "--fair", help="Equal training, rates searched for each method, at least 3 seeds."
     ),
 ]
 Workers = Annotated[
@@ -50,6 +83,10 @@ def run(
     out: Out = None,
     seeds: Seeds = None,
     only: Only = None,
+    backbone: Backbones = None,
+    data: Data = None,
+    scale: Scale = None,
+    fair: Fair = False,
     change: Set = None,
     workers: Workers = None,
     device: Device = None,
@@ -66,7 +103,9 @@ def run(
 
     Without STUDY: the quick start, on the built-in model and data.
     """
-    loaded = _load(study, seeds, only, change, workers, device)
+    loaded = _load(
+        study, _Changes(seeds, only, backbone, data, scale, fair, change, workers, device)
+    )
     if dry_run:
         _show_plan(loaded, json)
         return
@@ -86,13 +125,18 @@ def plan(
     study: StudyName = QUICKSTART,
     seeds: Seeds = None,
     only: Only = None,
+    backbone: Backbones = None,
+    data: Data = None,
+    scale: Scale = None,
+    fair: Fair = False,
     change: Set = None,
     workers: Workers = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """What a study will run, and how long and how much memory it takes. Trains nothing."""
-    _show_plan(_load(study, seeds, only, change, workers, device), json)
+    asked = _Changes(seeds, only, backbone, data, scale, fair, change, workers, device)
+    _show_plan(_load(study, asked), json)
 
 
 def _show_plan(study: Study, json: bool) -> None:
@@ -105,28 +149,53 @@ def _show_plan(study: Study, json: bool) -> None:
         made.render(results(markup=True))
 
 
-def _load(
-    source: str,
-    seeds: str | None,
-    only: list[str] | None,
-    change: list[str] | None,
-    workers: int | None,
-    device: str | None,
-) -> Study:
-    """The study with the command line's changes in it.
+class _Changes(NamedTuple):
+    """What the command line changes in a study."""
 
-    Raises StudyError with every fault.
+    seeds: str | None
+    only: list[str] | None
+    backbones: list[str] | None
+    data: list[str] | None
+    scale: str | None
+    fair: bool
+    settings: list[str] | None
+    workers: int | None
+    device: str | None
+
+
+def _load(source: str, asked: _Changes) -> Study:
+    """The study with the command line's changes in it: a part of it first, its scale last.
+
+    Raises StudyError with every fault, DataError for data that does not fit.
     """
+    from tuneoff.recast import fair, only, places, scale
     from tuneoff.study import load_study
-    from tuneoff.study_changes import keep_methods, parse_changes
+    from tuneoff.study_changes import parse_changes
 
-    changes: dict[str, Any] = parse_changes(change or [])
-    if seeds is not None:
-        numbers = [int(part) if part.strip().isdigit() else part for part in seeds.split(",")]
-        changes["seeds"] = numbers[0] if len(numbers) == 1 else numbers
-    if workers is not None:
-        changes["budget.workers"] = workers
-    if device is not None:
-        changes["device"] = device
-    study = load_study(source, changes)
-    return keep_methods(study, only) if only else study
+    changes: dict[str, Any] = parse_changes(asked.settings or [])
+    seeds: dict[str, Any] = {}
+    if asked.seeds is not None:
+        parts = asked.seeds.split(",")
+        numbers = [int(part) if part.strip().isdigit() else part for part in parts]
+        seeds["seeds"] = numbers[0] if len(numbers) == 1 else numbers
+    if asked.workers is not None:
+        changes["budget.workers"] = asked.workers
+    if asked.device is not None:
+        changes["device"] = asked.device
+    study = load_study(source, changes | seeds)
+    if asked.settings and study.publication:
+        conditions = study.conditions.model_copy(update={"settings": tuple(asked.settings)})
+        study = study.model_copy(update={"conditions": conditions})
+    if asked.only:
+        study = only.kept(study, asked.only)
+    if asked.backbones:
+        study = places.with_backbones(study, places.pairs("--backbone", asked.backbones))
+    if asked.data:
+        study = places.with_data(study, places.pairs("--data", asked.data))
+    if asked.fair:
+        study = fair.fair(study)
+    if asked.scale:
+        study = scale.scaled(study, asked.scale)
+    if seeds and study.seeds != (wanted := load_study(study.written(), seeds)).seeds:
+        study = wanted  # a number of seeds that a person gives is no more capped than raised
+    return study

@@ -1,0 +1,137 @@
+"""`--scale smoke|small`: a study cut down to what a laptop can run, and said so in its report.
+
+A scale caps rows, steps, batch, seeds, lengths and generated tokens; it never raises any. The
+number of steps keeps the order of the epochs (three epochs stay more than one), so that a cell that
+trains for longer still does. Precision, quantization, rates and targets stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tuneoff.errors import Problem, StudyError
+from tuneoff.registry import nearest
+from tuneoff.settings import Settings
+from tuneoff.study import Limit, MethodSpec, Study, TaskSpec, Training, load_study
+from tuneoff.study_cells import Scale
+
+
+@dataclass(frozen=True)
+class Caps:
+    """The most of each. rows: of train, validation and test; length: tokens of an input;
+    target: tokens of a summary or answer that is learned; new_tokens: generated ones."""
+
+    train: int
+    validation: int
+    test: int
+    steps: int
+    steps_per_epoch: int
+    batch: int
+    seeds: int
+    length: int
+    target: int
+    new_tokens: int
+    probes: int
+
+
+CAPS = {
+    "smoke": Caps(96, 32, 32, 16, 5, 8, 1, 96, 24, 12, 2),
+    "small": Caps(2000, 300, 300, 300, 100, 32, 1, 192, 48, 48, 3),
+}
+_LENGTHS = {
+    "max_length": "length",
+    "max_source_length": "length",
+    "max_input_length": "length",
+    "max_target_length": "target",
+    "max_new_tokens": "new_tokens",
+}
+_PARTS_OF_LENGTHS = {"stride": 3, "doc_stride": 3, "min_new_tokens": 16}
+"""Settings that must stay below a length: at most this part of it."""
+
+
+def scaled(study: Study, scale: str) -> Study:
+    """The study at a scale. Raises StudyError for one that is not known."""
+    if scale == "full":
+        return study
+    if scale not in CAPS:
+        known = [*CAPS, "full"]
+        near = nearest(scale, known) or f"; there are {', '.join(known)}"
+        raise StudyError([Problem("--scale", f"{scale!r} is no scale{near}")])
+    caps = CAPS[scale]
+    cells = tuple(
+        cell.model_copy(update={"method": _shorter(study, cell.method, caps)})
+        for cell in study.cells
+    )
+    update = {
+        "tasks": tuple(_smaller(task, caps) for task in study.tasks),
+        "methods": tuple(_shorter(study, method, caps) for method in study.methods),
+        "cells": cells,
+        "seeds": study.seeds[: caps.seeds],
+        "tuning": study.tuning.model_copy(update={"probes": min(study.tuning.probes, caps.probes)}),
+        "conditions": study.conditions.model_copy(update={"scale": scale}),
+    }
+    return load_study(study.model_copy(update=update).written())
+
+
+def described(scale: Scale) -> str:
+    """`smoke scale: at most 96 training rows, ...`, for the report."""
+    caps = CAPS[scale]
+    seeds = f"{caps.seeds} seed{'s' * (caps.seeds > 1)}"
+    return (
+        f"{scale} scale: at most {caps.train:,} training and {caps.test:,} test rows, {caps.steps} "
+        f"steps of {caps.batch}, {caps.length} tokens, {caps.new_tokens} generated tokens, {seeds}"
+    )
+
+
+def _shorter(study: Study, method: MethodSpec, caps: Caps) -> MethodSpec:
+    """The method with training settings of its own that hold to the caps."""
+    full = study.training_of(method)
+    steps = min(caps.steps, math.ceil(full.epochs * caps.steps_per_epoch))
+    if full.max_steps is not None:
+        steps = min(caps.steps, full.max_steps)
+    given: dict[str, Any] = {"max_steps": steps, "batch_size": min(full.batch_size, caps.batch)}
+    if full.micro_batch_size is not None:
+        given["micro_batch_size"] = min(full.micro_batch_size, given["batch_size"])
+    if full.warmup_steps is not None:
+        given["warmup_steps"] = min(full.warmup_steps, steps // 10)
+    if isinstance(full.evaluate_every, int):
+        given["evaluate_every"] = min(full.evaluate_every, steps)
+    own = (method.training or Training()).overridden(Training(**given))
+    return method.model_copy(update={"training": own})
+
+
+def _smaller(task: TaskSpec, caps: Caps) -> TaskSpec:
+    """The task with fewer rows and shorter texts."""
+    limit = task.data.limit
+    rows = {
+        split: min(getattr(limit, split) or most, most)
+        for split, most in (
+            ("train", caps.train),
+            ("validation", caps.validation),
+            ("test", caps.test),
+        )
+    }
+    data = task.data.model_copy(update={"limit": Limit(**rows)})
+    return task.model_copy(update={"data": data, "settings": _capped(task.settings, caps)})
+
+
+def _capped(settings: Any, caps: Caps) -> Any:
+    """Settings with every length in them, and in the settings inside them, at most its cap."""
+    update: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            inner = _capped(value, caps)
+            if inner != value:
+                update[name] = inner
+        elif isinstance(value, int) and name in _LENGTHS:
+            most = getattr(caps, _LENGTHS[name])
+            if value > most:
+                update[name] = most
+        elif isinstance(value, int) and name in _PARTS_OF_LENGTHS:
+            most = caps.length // _PARTS_OF_LENGTHS[name]
+            if value > most:
+                update[name] = most
+    return settings.model_copy(update=update) if update else settings
