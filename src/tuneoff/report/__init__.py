@@ -15,23 +15,32 @@ __all__ = ["write_report"]
 def write_report(out: Path) -> list[Path]:
     """Writes `report.html`, `report.md`, `results.csv` and `plots/`; returns their paths.
 
+    A study that holds published figures gets `published.csv` too.
+
     Each file is written whole or not at all. Raises LedgerError when the folder holds no verdict,
     or a file of it is damaged.
     """
     from tuneoff.report.contents import read_contents
     from tuneoff.report.page import page, text
-    from tuneoff.report.plots import draw_pictures
+    from tuneoff.report.plots import draw_over_cells, draw_pictures
+    from tuneoff.report.published import beside, published_table
     from tuneoff.report.run_table import run_table
     from tuneoff.report.whole_file import write_whole
 
     contents = read_contents(Path(out))
     pictures = draw_pictures(contents)
+    published = beside(contents)
+    over_cells = draw_over_cells(published) if published else []
     written = []
-    for picture in (picture for drawn in pictures for picture in drawn):
+    for picture in (picture for drawn in [over_cells, *pictures] for picture in drawn):
         for ending, content in (("png", picture.png), ("svg", picture.svg)):
             place = contents.folder / "plots" / f"{picture.stem}.{ending}"
             written.append(write_whole(place, content))
     written.append(write_whole(contents.folder / "results.csv", run_table(contents)))
-    written.append(write_whole(contents.folder / "report.md", text(contents, pictures)))
-    written.append(write_whole(contents.folder / "report.html", page(contents, pictures)))
+    if published:
+        table = published_table(published)
+        written.append(write_whole(contents.folder / "published.csv", table))
+    drawn_of = (contents, pictures, published, over_cells)
+    written.append(write_whole(contents.folder / "report.md", text(*drawn_of)))
+    written.append(write_whole(contents.folder / "report.html", page(*drawn_of)))
     return written

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneoff.errors import LedgerError
@@ -224,6 +225,10 @@ class Contents(_Part):
     contests: list[Contest]
     runs: list[Run]
     study_yaml: str | None = None
+    study_data: dict[str, Any] = {}
+    """What study.yaml holds."""
+    machine: dict[str, Any] = {}
+    """What the plan knows of the machine: name, cores, gpus."""
     notices: list[str] = []
 
     @property
@@ -259,15 +264,37 @@ def read_contents(folder: Path) -> Contents:
             f"`tuneoff report {folder}` makes verdict.json anew"
         ) from error
     study_path = folder / "study.yaml"
+    study_yaml = study_path.read_text(encoding="utf-8") if study_path.exists() else None
     return Contents(
         folder=folder,
         study=str(verdict.get("study") or (runs[0].study if runs else None) or folder.name),
         generated_at=verdict.get("generated_at"),
         contests=contests,
         runs=runs,
-        study_yaml=study_path.read_text(encoding="utf-8") if study_path.exists() else None,
+        study_yaml=study_yaml,
+        study_data=_mapping(study_yaml),
+        machine=_machine(folder / "plan.json"),
         notices=ledger.notices,
     )
+
+
+def _mapping(text: str | None) -> dict[str, Any]:
+    """The data of a YAML text; none where it is no mapping, which the page still shows as text."""
+    try:
+        data = yaml.safe_load(text or "")
+    except yaml.YAMLError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _machine(path: Path) -> dict[str, Any]:
+    """The machine of plan.json; nothing where there is no plan."""
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    machine = plan.get("machine") if isinstance(plan, dict) else None
+    return machine if isinstance(machine, dict) else {}
 
 
 def _contests(

@@ -25,10 +25,17 @@ from tuneoff.report.definitions import definitions
 from tuneoff.report.plan_grades import plan_grades
 from tuneoff.report.plots.confusion import MOST_WRITTEN
 from tuneoff.report.plots.svg import Picture
+from tuneoff.report.published import Beside
 
 
-def page(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> str:
-    """`report.html`. `pictures`: those of each contest, in the contents' order."""
+def page(
+    contents: Contents,
+    pictures: Sequence[Sequence[Picture]],
+    published: Beside | None = None,
+    over_cells: Sequence[Picture] = (),
+) -> str:
+    """`report.html`. `pictures`: those of each contest, in the contents' order; `over_cells`: those
+    that compare cells with what is published."""
     environment = _environment(autoescape=True)
     style, script = (
         environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
@@ -36,7 +43,7 @@ def page(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> str:
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.j2").render(
-        **_values(contents, pictures),
+        **_values(contents, pictures, published, over_cells),
         style=Markup(style),
         script=Markup(script),
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
@@ -45,11 +52,17 @@ def page(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> str:
     )
 
 
-def text(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> str:
+def text(
+    contents: Contents,
+    pictures: Sequence[Sequence[Picture]],
+    published: Beside | None = None,
+    over_cells: Sequence[Picture] = (),
+) -> str:
     """`report.md`, with links to the plots beside it."""
     environment = _environment(autoescape=False)
     environment.filters |= {"md": _markdown, "fence": _fence, "link": quote}
-    found = environment.get_template("report.md.j2").render(**_values(contents, pictures))
+    values = _values(contents, pictures, published, over_cells)
+    found = environment.get_template("report.md.j2").render(**values)
     return re.sub(r"\n{3,}", "\n\n", found)
 
 
@@ -77,10 +90,17 @@ def _environment(autoescape: bool) -> Environment:
     return environment
 
 
-def _values(contents: Contents, pictures: Sequence[Sequence[Picture]]) -> dict[str, Any]:
+def _values(
+    contents: Contents,
+    pictures: Sequence[Sequence[Picture]],
+    published: Beside | None,
+    over_cells: Sequence[Picture],
+) -> dict[str, Any]:
     """What both templates show."""
     return {
         "contents": contents,
+        "published": published,
+        "over_cells": over_cells,
         "sections": [
             _section(contest, drawn, number)
             for number, (contest, drawn) in enumerate(

@@ -16,6 +16,7 @@ from rich.text import Text
 from tuneoff.report import quantities as q
 from tuneoff.report import summary
 from tuneoff.report.contents import Answer, Contents, Contest, read_contents
+from tuneoff.report.published import beside
 
 _MOST_FAILURES = 5
 _PLAIN = str.maketrans("−–—…±×≈’≤", "---.~x~'<")
@@ -27,6 +28,8 @@ def print_verdict(out: Path, console: Console) -> None:
     Raises LedgerError when there is no verdict, or a file is damaged.
     """
     contents = read_contents(Path(out))
+    for part in _beside(contents):
+        _print(console, part)
     several = len(contents.contests) > 1
     for contest in contents.contests:
         for part in _contest(contest, several):
@@ -67,6 +70,33 @@ def _contest(contest: Contest, several: bool) -> list[RenderableType]:
     parts += [_text(f"Warning: {warning}", "yellow") for warning in contest.warnings]
     parts += _failures(contest)
     return parts
+
+
+def _beside(contents: Contents) -> list[RenderableType]:
+    """Our figures beside the published ones; nothing for a study without any."""
+    found = beside(contents)
+    if found is None:
+        return []
+    parts: list[RenderableType] = [_text("Beside the published figures", "bold underline")]
+    parts.append(_text(found.source, "dim"))
+    if found.warning:
+        parts.append(_text(found.warning, "bold yellow"))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, side in (("cell", "left"), ("measure", "left"), ("published", "right")):
+        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    table.add_column("ours", justify="right", no_wrap=True)
+    for cell in found.cells:
+        told = [figure for figure in cell.told if not figure.of_class]
+        for number, figure in enumerate(told):
+            table.add_row(
+                _text("" if number else cell.title),
+                figure.title,
+                figure.text(figure.published),
+                figure.text(figure.ours),
+            )
+        if not told:
+            table.add_row(_text(cell.title), _text("none published", "dim"), "", "")
+    return [*parts, table, Text()]
 
 
 def _text(words: str, style: str = "") -> Text:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tuneoff.report.contents import Contents, Contest
 from tuneoff.report.plots.bars import draw_memory, draw_parameters, draw_training_time
+from tuneoff.report.plots.cells import draw_chart, draw_comparison
 from tuneoff.report.plots.confusion import draw_confusion
 from tuneoff.report.plots.curves import draw_curves
 from tuneoff.report.plots.plot import Plot
@@ -15,6 +16,7 @@ from tuneoff.report.plots.rates import draw_rates
 from tuneoff.report.plots.style import house_style, looks
 from tuneoff.report.plots.svg import Picture, render
 from tuneoff.report.plots.trade import draw_trade
+from tuneoff.report.published import Beside
 
 
 def draw_pictures(contents: Contents) -> list[list[Picture]]:
@@ -29,6 +31,18 @@ def draw_pictures(contents: Contents) -> list[list[Picture]]:
                 drawn.append(render(plot))
             pictures.append(drawn)
     return pictures
+
+
+def draw_over_cells(published: Beside) -> list[Picture]:
+    """The plots that compare a study's cells with each other and with what is published."""
+    with house_style():
+        plots = [draw_comparison(published)]
+        plots += [draw_chart(published, chart) for chart in published.charts]
+        drawn = []
+        for plot in filter(None, plots):
+            plot.stem = plot.kind
+            drawn.append(render(plot))
+    return drawn
 
 
 def _plots(contents: Contents, contest: Contest) -> Iterator[Plot]:
