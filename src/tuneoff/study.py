@@ -37,10 +37,12 @@ from tuneoff.study_cells import (
     Publication,
     Published,
     Quantization,
+    held,
 )
 from tuneoff.study_changes import changed
 from tuneoff.study_parts import fault, known_part, part_settings
 from tuneoff.study_settings import Budget, Comparison, Group, Limit, Split, Training, Tuning
+from tuneoff.study_together import together
 from tuneoff.study_written import written
 from tuneoff.tasks import Task
 
@@ -306,18 +308,6 @@ class Study(Settings):
         return written(self)
 
 
-def held(backbone: BackboneSpec, cell: CellSpec) -> BackboneSpec:
-    """The backbone as a cell wants it in memory: with what it says, and what its method implies.
-
-    Raises pydantic's ValidationError for a setting that then has no effect.
-    """
-    given = cell.backbone_settings.model_dump(exclude_none=True) if cell.backbone_settings else {}
-    implied = cell.method.settings.quantization
-    if implied and backbone.quantization == "none":
-        given.setdefault("quantization", implied)
-    return BackboneSpec.model_validate(backbone.model_dump(exclude_unset=True) | given)
-
-
 def load_study(
     source: str | Path | Mapping[str, Any], changes: Mapping[str, Any] | None = None
 ) -> Study:
@@ -364,61 +354,8 @@ def _fill(
     except ValidationError as error:
         found += study_faults.problems(error.errors(include_url=False), form, Study)
     else:
-        found += _together(study)
+        found += together(study)
     if text is not None:
         found = text.in_order(text.problems + found)
     if found:
         raise StudyError(found, source)
-
-
-def _together(study: Study) -> Iterator[Problem]:
-    """Faults of settings that are each right alone."""
-    if study.tuning.probes and study.tuning.seed in study.seeds:
-        yield Problem(
-            "tuning.seed",
-            f"must not be one of the study's seeds, or that run is chosen for its luck; "
-            f"got {study.tuning.seed}",
-        )
-    for index, method in enumerate(study.methods):
-        yield from _training_problems(study, method, f"methods[{index}]")
-        implied = method.settings.quantization
-        for number, backbone in enumerate(study.backbones):
-            if implied and backbone.quantization not in ("none", implied):
-                yield Problem(
-                    f"methods[{index}]",
-                    f"{method.method} quantizes the backbone to {implied}, and "
-                    f"backbones[{number}].quantization is {backbone.quantization}; "
-                    f"set that to none or {implied}, or leave {method.method} out",
-                )
-    backbones = {backbone.name: backbone for backbone in study.backbones}
-    for index, cell in enumerate(study.cells):
-        if cell.backbone not in backbones:
-            continue  # reported where it was folded
-        yield from _training_problems(study, cell.method, f"cells[{index}]")
-        yield from _held_problems(backbones[cell.backbone], cell, f"cells[{index}]")
-
-
-def _training_problems(study: Study, method: MethodSpec, path: str) -> Iterator[Problem]:
-    try:
-        study.training_of(method)
-    except ValidationError as error:
-        for one in error.errors():
-            place = study_form.dotted((path, "training", *one["loc"]))
-            yield Problem(place, f"{one['msg']} (together with the study's training settings)")
-
-
-def _held_problems(backbone: BackboneSpec, cell: CellSpec, path: str) -> Iterator[Problem]:
-    """A cell's memory settings that have no effect, or that its method contradicts."""
-    try:
-        found = held(backbone, cell).quantization
-    except ValidationError as error:
-        for one in error.errors():
-            yield Problem(f"{path}.backbone_settings.{one['loc'][-1]}", one["msg"])
-        return
-    implied = cell.method.settings.quantization
-    if implied and found != implied:
-        yield Problem(
-            f"{path}.method",
-            f"{cell.method.method} quantizes the backbone to {implied}, and the cell's backbone is "
-            f"{found}; write lora for LoRA on a backbone of another quantization",
-        )

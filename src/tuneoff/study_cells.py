@@ -10,12 +10,15 @@ one by one, each with its own settings, where a contest of its own crosses all w
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from tuneoff.settings import Settings
 from tuneoff.study_parts import known_part
+
+if TYPE_CHECKING:
+    from tuneoff.study import BackboneSpec, CellSpec
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Quantization = Literal["none", "nf4", "fp4", "int8"]
@@ -114,3 +117,15 @@ class Conditions(Settings):
     def differ(self) -> bool:
         """Whether the figures are no reproduction of the published ones."""
         return self != Conditions()
+
+
+def held(backbone: BackboneSpec, cell: CellSpec) -> BackboneSpec:
+    """The backbone as a cell wants it in memory: with what it says, and what its method implies.
+
+    Raises pydantic's ValidationError for a setting that then has no effect.
+    """
+    given = cell.backbone_settings.model_dump(exclude_none=True) if cell.backbone_settings else {}
+    implied = cell.method.settings.quantization
+    if implied and backbone.quantization == "none":
+        given.setdefault("quantization", implied)
+    return type(backbone).model_validate(backbone.model_dump(exclude_unset=True) | given)
