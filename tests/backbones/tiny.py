@@ -59,6 +59,17 @@ def configs() -> dict[str, Any]:
             eos_token_id=0,
         ),
         "llama": t.LlamaConfig(**wide, num_key_value_heads=2, pad_token_id=None),
+        "opt": t.OPTConfig(
+            hidden_size=64,
+            word_embed_proj_dim=64,
+            ffn_dim=128,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            vocab_size=100,
+            max_position_embeddings=64,
+            bos_token_id=0,
+            eos_token_id=0,
+        ),
         "t5": t.T5Config(
             d_model=64,
             d_kv=16,
@@ -102,7 +113,7 @@ def save(
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     pad = (
         None
-        if architecture in ("gpt2", "gpt_neo", "llama")
+        if architecture in ("gpt2", "gpt_neo", "llama", "opt")
         else "w1"
         if architecture == "roberta"
         else "w0"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +14,13 @@ import torch
 
 from tests.backbones import tiny
 from tuneoff.backbones.attach import attach
-from tuneoff.backbones.backbone import Backbone, BackboneOptions, load
+from tuneoff.backbones.backbone import Backbone, BackboneOptions, _wrap, load
 from tuneoff.backbones.families import family_of
 from tuneoff.backbones.padded import Padded
 from tuneoff.registry import get
 
 LENGTHS = (7, 1, 12, 3, 12, 20, 9, 16, 2, 5, 11, 8, 30, 4, 6, 10)
-ENDS = (0, 5, 17, 23, 42, 60, 71, 88)
+ENDS = tuple(range(0, 100, 8))
 """Tokens that end a text: several, so that random models end at many lengths."""
 
 
@@ -32,15 +33,18 @@ def decoder(architecture: str, folder: Path, double: bool = True) -> Backbone:
     return sharpened(backbone, double)
 
 
-def sharpened(backbone: Backbone, double: bool) -> Backbone:
-    """Larger weights inside: random models at their initial scale repeat what they read last."""
-    embeddings = backbone.model.get_input_embeddings().weight
+def sharpened(backbone: Backbone, double: bool, by: float = 4.0, seed: int = 1) -> Backbone:
+    """Larger weights and an output layer of its own: random models at their initial scale, whose
+    output layer is tied to what they read, say one word over and over."""
+    model, generator = backbone.model, torch.Generator().manual_seed(seed)
+    output = model.get_output_embeddings()
+    output.weight = torch.nn.Parameter(output.weight.detach().clone(), requires_grad=False)
     with torch.no_grad():
-        for parameter in backbone.model.parameters():
-            if parameter.ndim >= 2 and parameter is not embeddings:
-                parameter.mul_(10.0)
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.normal_(0.0, by * parameter.shape[-1] ** -0.5, generator=generator)
     if double:
-        backbone.model.double()
+        model.double()
     return backbone
 
 
@@ -83,6 +87,20 @@ def carrying(backbone: Backbone, members: Sequence[Any], padded: bool = False) -
     return passes
 
 
+@contextmanager
+def merged(backbone: Backbone, of: Any) -> Iterator[None]:
+    """Within: the model's own weights are those of a member, without hooks."""
+    attach(backbone, [])
+    before = copy.deepcopy(backbone.model.state_dict())
+    with torch.no_grad():
+        for name, hook in of.hooks.items():
+            site = backbone.sites[name]
+            for key, value in hook.merged(site).items():
+                getattr(site.module, key).copy_(value)
+    yield
+    backbone.model.load_state_dict(before)
+
+
 def plain(backbone: Backbone, padded: bool = False) -> Any:
     """The backbone as it is, as one member without hooks."""
     bare = SimpleNamespace(hooks={}, spec=SimpleNamespace(seed=0))
@@ -111,3 +129,24 @@ def answers_of_transformers(
             ends = [place for place, token in enumerate(row) if token in ENDS]
             found.append(row[: ends[0]] if ends else row)
     return found
+
+
+def encoder_decoder(architecture: str, double: bool = True) -> Backbone:
+    """`t5`, or `bert2bert` (transformers' EncoderDecoderModel)."""
+    import transformers as t
+
+    torch.manual_seed(0)
+    if architecture == "t5":
+        model = t.T5ForConditionalGeneration(tiny.configs()["t5"])
+    else:
+        reader, writer = tiny.configs()["bert"], tiny.configs()["bert"]
+        writer.is_decoder = writer.add_cross_attention = True
+        model = t.EncoderDecoderModel(
+            encoder=t.BertModel(reader), decoder=t.BertLMHeadModel(writer)
+        )
+        for config in (model.config, model.generation_config):
+            config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 2, 0, 3
+    model.eval().requires_grad_(False)
+    options = BackboneOptions(architecture)
+    backbone = _wrap(options, "seq2seq_lm", model, None, torch.device("cpu"), frozenset())
+    return sharpened(backbone, double, *((4.0, 1) if architecture == "t5" else (1.0, 3)))

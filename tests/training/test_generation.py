@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
 from tests.training import generating
+from tuneoff.backbones.padded import Wrapped
 from tuneoff.errors import BackboneError, DataError
 from tuneoff.training.generation import Generation, generate
 
@@ -38,16 +41,26 @@ OTHERS = {  # negative controls: one setting of the case is another
 }
 
 
+ENCODER_DECODERS = ["t5", "bert2bert"]
+
+
+def loaded(architecture, folder, double=True):
+    if architecture in ENCODER_DECODERS:
+        return generating.encoder_decoder(architecture, double)
+    return generating.decoder(architecture, folder, double)
+
+
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neo", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neo", "llama", "opt", *ENCODER_DECODERS])
 def test_equals_transformers(architecture, case, tmp_path):
-    backbone = generating.decoder(architecture, tmp_path)
+    backbone = loaded(architecture, tmp_path)
     texts = generating.prompts()
     settings = CASES[case]
     passes = generating.plain(backbone)
     (ours,) = generate(passes, texts, Generation(**settings), end=generating.ENDS)
     assert ours == generating.answers_of_transformers(backbone, texts, **settings)
-    assert len({len(text) for text in ours}) > 2, "the texts must end at many lengths"
+    assert len({len(text) for text in ours}) > 1, "the texts must end at several lengths"
+    assert len({tuple(text) for text in ours}) > 2, "the texts must differ"
     (other,) = generate(passes, texts, Generation(**OTHERS[case]), end=generating.ENDS)
     assert ours != other, "a setting had no effect"
 
@@ -72,10 +85,10 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neo", "llama"])
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neo", "llama", "opt", *ENCODER_DECODERS])
 def test_the_batch_changes_nothing(architecture, way, tmp_path):
     """One prompt at a time and sixteen at once, in any order: the same texts, in float32."""
-    backbone = generating.decoder(architecture, tmp_path, double=False)
+    backbone = loaded(architecture, tmp_path, double=False)
     texts = generating.prompts()
     passes, settings = generating.plain(backbone), Generation(**WAYS[way])
     (at_once,) = generate(passes, texts, settings, end=generating.ENDS)
@@ -108,25 +121,51 @@ def test_members_write_as_if_alone(way, padded, tmp_path):
     assert len({str(written) for written in alone}) == len(members), "every member writes its own"
 
 
-def test_a_lora_member_writes_what_its_merged_model_writes_in_transformers(tmp_path):
-    backbone = generating.decoder("gpt2", tmp_path)
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", *ENCODER_DECODERS])
+def test_a_lora_member_writes_what_its_merged_model_writes_in_transformers(architecture, tmp_path):
+    backbone = loaded(architecture, tmp_path)
     lora = generating.member(backbone, "lora", rank=4, target_modules="all-linear")
-    other = generating.member(backbone, "lora", seed=1, rank=8)
+    other = generating.member(backbone, "lora", seed=1, rank=8, target_modules="all-linear")
     texts = generating.prompts()
-    ours = generate(
-        generating.carrying(backbone, [other, lora]),
-        texts,
-        Generation(max_new_tokens=12),
-        end=generating.ENDS,
+    for settings in ({"max_new_tokens": 12}, {"max_new_tokens": 12, "num_beams": 3}):
+        passes = generating.carrying(backbone, [other, lora])
+        ours = generate(passes, texts, Generation(**settings), end=generating.ENDS)
+        with generating.merged(backbone, lora):
+            theirs = generating.answers_of_transformers(backbone, texts, **settings)
+        assert ours[1] == theirs
+        assert ours[0] != theirs
+
+
+@pytest.mark.parametrize("way", ["greedy", "beams"])
+def test_a_model_that_peft_rewrote_writes_as_it_does_in_transformers(way, tmp_path):
+    """Prompt tuning: virtual tokens stand in front, which no hook could do."""
+    from peft import PromptTuningConfig, get_peft_model
+
+    backbone = generating.decoder("gpt2", tmp_path, double=False)
+    torch.manual_seed(0)
+    model = get_peft_model(
+        copy.deepcopy(backbone.model),
+        PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
     )
-    for name, hook in lora.hooks.items():
-        module = backbone.sites[name].module
-        with torch.no_grad():
-            for key, value in hook.merged(backbone.sites[name]).items():
-                getattr(module, key).copy_(value)
-    theirs = generating.answers_of_transformers(backbone, texts, max_new_tokens=12)
-    assert ours[1] == theirs
-    assert ours[0] != theirs
+    passes = generating.plain(backbone)
+    texts, settings = generating.prompts(9), Generation(**WAYS[way])
+    (bare,) = generate(passes, texts, settings, end=generating.ENDS)
+    passes.family, passes.padded = Wrapped(backbone, model), True
+    (ours,) = generate(passes, texts, settings, end=generating.ENDS)
+    theirs = []
+    for text in texts:
+        ids = torch.tensor([text])
+        row = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            pad_token_id=0,
+            eos_token_id=list(generating.ENDS),
+            **WAYS[way],
+        )[0, len(text) :].tolist()
+        ends = [place for place, token in enumerate(row) if token in generating.ENDS]
+        theirs.append(row[: ends[0]] if ends else row)
+    assert ours == theirs
+    assert ours != bare
 
 
 def test_draws_follow_the_distribution_that_transformers_warps(tmp_path):
@@ -137,12 +176,12 @@ def test_draws_follow_the_distribution_that_transformers_warps(tmp_path):
     prompt = generating.prompts(1)[0]
     draws = 4000
     settings = Generation(
-        max_new_tokens=1, do_sample=True, temperature=0.2, top_k=12, top_p=0.9, seed=3
+        max_new_tokens=1, do_sample=True, temperature=3.0, top_k=12, top_p=0.9, seed=3
     )
     (texts,) = generate(generating.plain(backbone), [prompt] * draws, settings, end=())
     ids = torch.tensor([prompt])
     scores = backbone.model(input_ids=ids).logits[:, -1]
-    for warp in (TemperatureLogitsWarper(0.2), TopKLogitsWarper(12), TopPLogitsWarper(0.9)):
+    for warp in (TemperatureLogitsWarper(3.0), TopKLogitsWarper(12), TopPLogitsWarper(0.9)):
         scores = warp(ids, scores)
     expected = torch.softmax(scores[0], -1).double().numpy() * draws
     seen = np.bincount([text[0] for text in texts], minlength=100)

@@ -9,7 +9,7 @@ Axes: K members carried, P prompts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -130,7 +130,7 @@ def generate_attached(
     settings: Generation,
     *,
     seeds: Sequence[int] = (0,),
-    precision: Any = None,
+    precision: Callable[[], AbstractContextManager[Any]] | None = None,
     end: Sequence[int] | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[list[list[int]]]:
@@ -141,20 +141,26 @@ def generate_attached(
     """
     from contextlib import nullcontext
 
+    from tuneoff.backbones.padded import Wrapped
     from tuneoff.training import prompts as prompt_checks
     from tuneoff.training.search import search
     from tuneoff.training.steps import steps_of
 
     ends = tuple(end) if end is not None else prompt_checks.end_of_text(backbone)
     prompt_checks.check(backbone, prompts, settings)
-    texts: list[list[list[int]]] = [[[] for _ in prompts] for _ in seeds]
     room = settings.max_new_tokens
-    rows = settings.num_beams * len(seeds)
-    for batch in prompt_checks.batches([len(p) for p in prompts], room, batch_tokens // rows):
-        context: AbstractContextManager[Any] = precision() if precision else nullcontext()
-        with context, steps_of(backbone, family, len(seeds)) as steps:
+    tokens = batch_tokens // (settings.num_beams * len(seeds))
+    context: Any = precision or nullcontext
+    if isinstance(family, Wrapped):
+        from tuneoff.training.whole_generation import whole_texts
+
+        with context():
+            return [whole_texts(family, prompts, settings, ends, seeds[0], tokens)]
+    texts: list[list[list[int]]] = [[[] for _ in prompts] for _ in seeds]
+    for batch in prompt_checks.batches([len(p) for p in prompts], room, tokens):
+        with context(), steps_of(backbone, family, len(seeds)) as steps:
             found = search(steps, [prompts[i] for i in batch], batch, settings, ends, seeds)
-        for row, tokens in enumerate(found):
+        for row, text in enumerate(found):
             member, place = divmod(row, len(batch))
-            texts[member][batch[place]] = tokens
+            texts[member][batch[place]] = text
     return texts

@@ -23,7 +23,6 @@ from torch import Tensor
 from tuneoff.backbones.attach import intercepted
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.families.family import Family
-from tuneoff.backbones.padded import Wrapped
 from tuneoff.errors import BackboneError
 from tuneoff.training import layout as layouts
 from tuneoff.training.features import Features
@@ -61,8 +60,6 @@ def steps_of(backbone: Backbone, family: Any, members: int) -> AbstractContextMa
     if isinstance(family, Family):
         return FamilySteps(family, members)
     assert members == 1, "a model's own forward knows of one member's rows"
-    if isinstance(family, Wrapped):
-        raise BackboneError("a rewritten model writes through transformers' own generate")
     return ModelSteps(backbone)
 
 
@@ -244,8 +241,8 @@ def start_of_text(backbone: Backbone) -> int:
     """
     config, tokenizer = backbone.config, backbone.tokenizer
     named = (
-        getattr(getattr(backbone.model, "generation_config", None), "decoder_start_token_id", None),
         getattr(config, "decoder_start_token_id", None),
+        getattr(getattr(backbone.model, "generation_config", None), "decoder_start_token_id", None),
         getattr(tokenizer, "cls_token_id", None),
         getattr(config, "bos_token_id", None),
     )
