@@ -9,14 +9,20 @@ from tuneoff.metrics import Metric
 
 
 def in_points(metric: Metric) -> bool:
-    """Whether the score is a share or a correlation, which is spoken of in points of a hundred."""
+    """Whether the score is bounded (a share, a correlation, a score of 0 to 100), and differences
+    are spoken of in points of a hundred."""
     return all(math.isfinite(bound) for bound in metric.bounds)
+
+
+def _points(metric: Metric) -> float:
+    """How many points the score 1 is."""
+    return 1.0 if metric.bounds[1] == 100 else 100.0
 
 
 def amount(size: float, metric: Metric, name: str) -> str:
     """The size of a difference: `0.4 points`, `0.012 loss`."""
     if in_points(metric):
-        text = f"{abs(100 * size):.1f}"
+        text = f"{abs(_points(metric) * size):.1f}"
         return f"{text} point{'' if text == '1.0' else 's'}"
     return f"{abs(size):.3g} {name}"
 
@@ -30,7 +36,7 @@ def against(difference: float, metric: Metric, name: str) -> str:
 
 def span(interval: tuple[float, float], metric: Metric, level: float) -> str:
     """`95 % interval -1.1 to +0.3`, of a difference."""
-    scale, form = (100.0, "+.1f") if in_points(metric) else (1.0, "+.3g")
+    scale, form = (_points(metric), "+.1f") if in_points(metric) else (1.0, "+.3g")
     low, high = (format(scale * bound, form) for bound in interval)
     return f"{level * 100:g} % interval {low} to {high}"
 

@@ -49,29 +49,28 @@ def score_runs(
     count = int(groups.max()) + 1 if len(groups) else 0
     if count < 2:
         raise TuneoffError(f"a comparison needs at least 2 test rows, got {count}")
-    if metric.summed:
-        tables = [run.kept[name] if name in run.kept else metric.statistics(run) for run in runs]
-        return RunScores(
-            np.array([metric.from_sums(table.sum(0, keepdims=True))[0] for table in tables]),
-            _covariance_of_sums(metric, tables, groups, count),
-            count,
-            metric.bounds,
-            metric.higher_is_better,
-        )
-    scores = [metric.score(run) for run in runs]
-    if not all(isinstance(score, int | float) for score in scores):
-        raise TuneoffError(
-            f"metric {type(metric).__name__} gives a table, and methods are compared by a number"
-        )
-    values = np.array(scores, np.float64)
-    if metric.per_example:
-        values_RN = np.stack([metric.values(run) for run in runs])
-        covariance = _covariance_of_means(metric, values_RN, groups, count)
+    if metric.per_example or metric.summed:
+        tables = [_table(metric, run, name) for run in runs]
+        values = np.array([metric.from_table(table) for table in tables])
+        spread = _covariance_of_means if metric.per_example else _covariance_of_sums
+        covariance = spread(metric, tables, groups, count)
     else:
+        scores = [metric.score(run) for run in runs]
+        if not all(isinstance(score, int | float) for score in scores):
+            raise TuneoffError(
+                f"metric {type(metric).__name__} gives a table, and methods are compared by a "
+                "number"
+            )
+        values = np.array(scores, np.float64)
         random = np.random.default_rng(seed)
         draw = _resampled_counts if metric.counted else _resampled_scores
         covariance = np.atleast_2d(np.cov(draw(metric, runs, groups, random).T))
     return RunScores(values, covariance, count, metric.bounds, metric.higher_is_better)
+
+
+def _table(metric: Metric, run: Predicted, name: str) -> np.ndarray:
+    """What the run keeps of the metric; computed where it keeps nothing."""
+    return run.kept[name] if name in run.kept else metric.table(run)
 
 
 def _covariance_of_sums(
@@ -96,9 +95,10 @@ def _covariance_of_sums(
 
 
 def _covariance_of_means(
-    metric: Metric, values_RN: np.ndarray, groups: np.ndarray, count: int
+    metric: Metric, tables: Sequence[np.ndarray], groups: np.ndarray, count: int
 ) -> np.ndarray:
     """(R, R): exact for a mean; to first order where the score is a function of the mean."""
+    values_RN = np.stack([table[:, 0] for table in tables])
     means = values_RN.mean(axis=1)
     influence_RG = np.stack(
         [np.bincount(groups, row, count) for row in values_RN - means[:, None]]

@@ -186,10 +186,11 @@ class TaskSpec(Settings):
 
     def selection_metric(self, head: Head) -> str:
         """The metric by which checkpoints, rates and seeds are chosen on the validation split: the
-        primary one; `loss` where that one would need answers to be generated."""
-        needs = registry.get("metrics", self.primary_metric).needs
+        primary one; `loss` where that one would need answers to be generated, or another model."""
+        metric = registry.get("metrics", self.primary_metric)
         generates = self.settings.generation(head) is not None
-        return "loss" if needs == "texts" and generates else self.primary_metric
+        late = metric.at_the_end or (metric.needs == "texts" and generates)
+        return "loss" if late else self.primary_metric
 
     @property
     def all_metrics(self) -> tuple[str, ...]:

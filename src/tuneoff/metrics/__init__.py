@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,27 +22,30 @@ class Metric(Settings):
 
     Subclasses define one of `values` (with `per_example`), `from_counts` (with `counted`),
     `statistics` and `from_sums` (with `summed`) or `score`. All but the last also let
-    `tuneoff.statistics` draw test rows again quickly.
+    `tuneoff.statistics` draw test rows again quickly. Fields are settings that a study may write:
+    `metric: {bertscore_f1: {layer: 9}}`; all of them need defaults.
     """
 
+    title: ClassVar[str] = ""
+    """Its name in tables, where that is more than the file's with spaces."""
     needs: ClassVar[Needs] = "classes"
     """What rows must have: their loss, a class, or a text beside its references."""
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
-    """The least and the greatest score that can be."""
+    """The least and the greatest score that can be. A score from 0 to 1 is shown in percent."""
     per_example: ClassVar[bool] = False
     """True when the score is `from_mean` of the mean of per-example `values`."""
     counted: ClassVar[bool] = False
     """True when the score is `from_counts` of the confusion matrix."""
     summed: ClassVar[bool] = False
     """True when the score is `from_sums` of the sum of per-example `statistics`."""
+    at_the_end: ClassVar[bool] = False
+    """True when it is measured on the test split only, after training: another model answers."""
 
     def score(self, rows: Predicted) -> Any:
         """A float, or plain JSON data for tables such as a confusion matrix."""
-        if self.per_example:
-            return float(self.from_mean(np.mean(self.values(rows), keepdims=True))[0])
-        if self.summed:
-            return float(self.from_sums(self.statistics(rows).sum(0, keepdims=True))[0])
+        if self.per_example or self.summed:
+            return self.from_table(self.table(rows))
         counts = rows.confusion()
         return float(self.from_counts(counts[None])[0])
 
@@ -66,12 +69,48 @@ class Metric(Settings):
         """(B,) scores of B sums of `statistics`."""
         raise NotImplementedError
 
+    def table(self, rows: Predicted) -> np.ndarray:
+        """(n, s) of each row, that the score follows from: its value, or its statistics."""
+        return self.values(rows)[:, None] if self.per_example else self.statistics(rows)
 
-def evaluate(names: Iterable[str], rows: Predicted) -> dict[str, Any]:
+    def from_table(self, table: np.ndarray) -> float:
+        """The score of a `table`."""
+        if self.per_example:
+            return float(self.from_mean(table.mean(0))[0])
+        return float(self.from_sums(table.sum(0, keepdims=True))[0])
+
+    def details(self, rows: Predicted) -> dict[str, Any]:
+        """How it was measured, as plain JSON data for the record: a signature, a model, counts."""
+        return {}
+
+    def problems(self) -> list[str]:
+        """What keeps it from being measured on this machine; asked before anything is trained."""
+        return []
+
+    def identity(self) -> dict[str, Any]:
+        """What of its settings decides the score, for the run's id: content, not places."""
+        return self.model_dump(mode="json")
+
+
+def evaluate(
+    metrics: Iterable[str] | Mapping[str, Metric], rows: Predicted, at_the_end: bool = True
+) -> dict[str, Any]:
     """Scores by metric name, as they stand in a line of the ledger.
 
-    Metrics that need what the rows do not have (texts that were not generated) are left out.
+    metrics: names, or metrics with their settings by name. at_the_end: False leaves those out that
+    are only measured then. Metrics that need what the rows do not have (texts that were not
+    generated) are left out. Tables of metrics that read texts stay in `rows.kept`.
     Raises TuneoffError for a metric that is not known, before anything is computed.
     """
-    metrics = {name: registry.get("metrics", name)() for name in names}
-    return {name: metric.score(rows) for name, metric in metrics.items() if rows.has(metric.needs)}
+    if not isinstance(metrics, Mapping):
+        metrics = {name: registry.get("metrics", name)() for name in metrics}
+    scores = {}
+    for name, metric in metrics.items():
+        if not rows.has(metric.needs) or (metric.at_the_end and not at_the_end):
+            continue
+        if metric.needs == "texts" and (metric.per_example or metric.summed):
+            rows.kept[name] = metric.table(rows)
+            scores[name] = metric.from_table(rows.kept[name])
+        else:
+            scores[name] = metric.score(rows)
+    return scores

@@ -12,6 +12,7 @@ from tuneoff.metrics import Metric, Predicted
 class Loss(Metric):
     """Sum of the losses of all labelled tokens / their number; lower is better."""
 
+    title = "loss (nats)"
     needs = "losses"
     higher_is_better = False
     bounds = (0.0, math.inf)

@@ -14,6 +14,7 @@ class Matthews(Metric):
     Source: Gorodkin 2004, https://doi.org/10.1016/j.compbiolchem.2004.09.006 (R_K).
     """
 
+    title = "Matthews correlation"
     bounds = (-1.0, 1.0)
     counted = True
 

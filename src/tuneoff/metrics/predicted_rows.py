@@ -17,7 +17,8 @@ class Predicted:
     losses: (n,) float64, nats, the mean over a row's labelled tokens; tokens: (n,) how many those
     are (ones for classification); labels, predictions: (n,) int64 class indices; classes: names by
     index; texts: answers; references: right answers, one or more each; prompts: what was asked.
-    kept: metric name -> (n, s), statistics that were computed before and lie in the ledger.
+    kept: metric name -> (n, s), tables of metrics that read texts: `evaluate` puts them there, and
+    those that lie in the ledger are read from it.
     """
 
     losses: np.ndarray

@@ -1,7 +1,8 @@
 """Numbers as people read them: percent, points, MB, minutes.
 
-Scores that lie between 0 and 1 and are shares (accuracy, F1, ...) are shown in percent, and their
-differences in percentage points; every other score (loss, Matthews correlation) is shown as it is.
+Scores that lie between 0 and 1 (accuracy, F1, ROUGE, ...) are shown in percent, and their
+differences in percentage points; scores from 0 to 100 (BLEU) with one decimal; every other score
+(loss, Matthews correlation) as it is: a metric's `bounds` say which it is.
 Memory is decimal: 1 MB = 1,000,000 bytes. A figure that was not measured is shown as `–`.
 """
 
@@ -9,21 +10,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
+
+from tuneoff import registry
+from tuneoff.errors import TuneoffError
+from tuneoff.metrics import Metric
 
 NOTHING = "–"
-_SHARES = re.compile(r"accuracy|f1|precision|recall|exact_match|rouge", re.IGNORECASE)
+_SHARES = re.compile(r"accuracy|f1|precision|recall", re.IGNORECASE)
+
+
+@cache
+def _known(metric: str) -> type[Metric] | None:
+    """The metric of a name; None for columns of a table, and for a plug-in that is not here."""
+    try:
+        found: type[Metric] = registry.get("metrics", metric)
+    except TuneoffError:
+        return None
+    return found
 
 
 def is_share(metric: str) -> bool:
     """True when a score of this metric is a share, shown in percent."""
-    return _SHARES.search(metric) is not None
+    known = _known(metric)
+    return _SHARES.search(metric) is not None if known is None else known.bounds == (0.0, 1.0)
+
+
+def _of_hundred(metric: str) -> bool:
+    known = _known(metric)
+    return known is not None and known.bounds == (0.0, 100.0)
 
 
 def metric_name(metric: str) -> str:
-    """`macro_f1` -> `macro F1`."""
-    name = metric.replace("_", " ").strip()
-    name = re.sub(r"\bf1\b", "F1", name)
-    return {"matthews": "Matthews correlation", "loss": "loss (nats)"}.get(name, name)
+    """`macro_f1` -> `macro F1`; a metric's own title, where it has one."""
+    known = _known(metric)
+    if known is not None and known.title:
+        return known.title
+    return re.sub(r"\bf1\b", "F1", metric.replace("_", " ").strip())
 
 
 def axis_name(metric: str) -> str:
@@ -37,11 +60,13 @@ def axis_value(metric: str, value: float) -> float:
 
 
 def score(metric: str, value: float | None, unit: bool = True) -> str:
-    """`90.1 %`, or `0.312` for a metric that is no share."""
+    """`90.1 %`, `27.4` of a hundred, or `0.312` for a metric without such bounds."""
     if value is None:
         return NOTHING
     if is_share(metric):
         return f"{value * 100:.1f}{' %' if unit else ''}"
+    if _of_hundred(metric):
+        return f"{value:.1f}"
     return _minus(f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}")
 
 
@@ -51,6 +76,8 @@ def difference(metric: str, value: float | None, unit: bool = True) -> str:
         return NOTHING
     if is_share(metric):
         return _signed(f"{value * 100:+.1f}") + (" points" if unit else "")
+    if _of_hundred(metric):
+        return _signed(f"{value:+.1f}") + (" points" if unit else "")
     return _signed(f"{value:+.3f}")
 
 

@@ -64,6 +64,7 @@ def train(order: CohortOrder, say: Say) -> list[Result]:
         record |= {
             "classes": list(held.material.classes),
             "metrics": outcome.metrics,
+            "metric_details": outcome.metric_details,
             "history": outcome.history,
             "best_step": outcome.best_step,
             "steps": outcome.steps,
@@ -103,6 +104,7 @@ def record_of(spec: RunSpec, status: str, reason: str | None, started: str) -> d
         "classes": [],
         "primary_metric": spec.task.primary_metric,
         "metrics": {},
+        "metric_details": {},
         "history": [],
         "best_step": None,
         "steps": 0,

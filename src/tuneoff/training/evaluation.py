@@ -3,14 +3,16 @@ answer it in text, where the task does so and it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from tuneoff import registry
-from tuneoff.metrics import Predicted
+from tuneoff.errors import TuneoffError
+from tuneoff.metrics import Metric, Predicted
+from tuneoff.metrics import evaluate as scored
 from tuneoff.tasks import Outputs
 from tuneoff.training import layout as layouts
 from tuneoff.training.features import Features
@@ -96,10 +98,33 @@ class _Collected:
         return Outputs(self.losses, self.tokens, kept, generated)
 
 
+def final_scores(
+    metrics: Mapping[str, Metric] | Iterable[str], rows: Predicted, split: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scores of a trained run, and how each was measured, by metric.
+
+    What is measured at the end alone depends on other models and machines: where that fails, the
+    score is None and the reason stands in the details, and the run with its other scores is safe.
+    """
+    if not isinstance(metrics, Mapping):
+        metrics = {name: registry.get("metrics", name)() for name in metrics}
+    scores: dict[str, Any] = {}
+    details: dict[str, Any] = {}
+    for name, metric in metrics.items():
+        try:
+            found = scored({name: metric}, rows, at_the_end=split == "test")
+            about = metric.details(rows) if found else {}
+        except TuneoffError as error:
+            if not metric.at_the_end:
+                raise
+            found, about = {name: None}, {"failed": str(error)}
+        scores |= found
+        details |= {name: about} if about else {}
+    return scores, details
+
+
 def columns_of(rows: Predicted, split: str, primary: str) -> dict[str, Any]:
     """The ledger's columns. primary: the metric whose statistics are kept, if it reads texts."""
-    metric = registry.get("metrics", primary)()
-    texts = metric.summed and metric.needs == "texts" and rows.has("texts")
     columns = {
         "split": np.full(len(rows), split),
         "row": rows.rows,
@@ -110,7 +135,7 @@ def columns_of(rows: Predicted, split: str, primary: str) -> dict[str, Any]:
         "probabilities": rows.probabilities,
         "text": rows.texts,
         "references": rows.references,
-        "statistics": metric.statistics(rows) if texts else None,
+        "statistics": rows.kept.get(primary),
     }
     return {name: column for name, column in columns.items() if column is not None}
 

@@ -24,7 +24,7 @@ from tuneoff.registry import get
 from tuneoff.runs import RunSpec
 from tuneoff.training import checkpoints
 from tuneoff.training import layout as layouts
-from tuneoff.training.evaluation import columns_of, evaluate, joined
+from tuneoff.training.evaluation import columns_of, evaluate, final_scores, joined
 from tuneoff.training.layout import Layout
 from tuneoff.training.member import Member
 from tuneoff.training.outcome import Limits, Material, Outcome, Progress, Report
@@ -232,8 +232,8 @@ class Cohort:
             spent = (time.perf_counter() - started) / len(due)
             for member, result in zip(due, results, strict=True):
                 member.seconds["evaluation"] += spent
-                names = member.spec.task.all_metrics
-                scores = scored([*dict.fromkeys([*names, "loss"])], result)
+                metrics = member.spec.task.all_metrics
+                scores = scored(["loss"], result) | scored(metrics, result, at_the_end=False)
                 self._judge(member, scores)
         for member in due:
             if member.step >= member.steps and not member.finished:
@@ -307,8 +307,9 @@ class Cohort:
             return outcome
         columns = []
         for split, result in results.items():
-            names = [*dict.fromkeys([*member.spec.task.all_metrics, "loss"])]
-            outcome.metrics[split] = scored(names, result)
+            scores, details = final_scores(member.spec.task.all_metrics, result, split)
+            outcome.metrics[split] = scores | scored(["loss"], result)
+            outcome.metric_details |= details
             columns.append(columns_of(result, split, member.spec.task.primary_metric))
         if columns:
             outcome.predictions = joined(columns)

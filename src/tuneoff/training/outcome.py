@@ -76,6 +76,8 @@ class Outcome:
     status: Status
     reason: str | None = None
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metric_details: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How scores were measured, by metric: signatures, models, counts; of the test split."""
     predictions: dict[str, np.ndarray] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     best_step: int | None = None
