@@ -5,7 +5,10 @@ OUT ?= runs/quickstart
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test test-slow test-gpu check bench clean
+DATA ?= data
+MODELS ?=
+
+.PHONY: quickstart test test-slow test-gpu check bench studies clean
 
 quickstart:  ## a virtual environment, tuneoff, and the built-in contest: about five minutes
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +31,9 @@ check:  ## formatting, linter, types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+studies:  ## every published study, cell by cell, at a small scale: make studies DATA=... MODELS=...
+	$(BIN)/python scripts/smoke_studies.py --data $(DATA) $(if $(MODELS),--models $(MODELS))
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -32,6 +32,7 @@ FOLDERS = {
     "rajpurkar/squad": "squad",
     "abisee/cnn_dailymail (3.0.0)": "cnndm",
     "tatsu-lab/alpaca": "alpaca",
+    "AlekseyKorshuk/quora-question-pairs": "quora",
 }
 """Data of a recipe -> its folder in DATA; a task is looked for under its own name else."""
 TOKENIZERS = {

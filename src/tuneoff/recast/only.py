@@ -80,16 +80,17 @@ def _names(placed: Sequence[Placed], kind: str) -> list[str]:
 
 
 def _called(one: Placed, kind: str) -> Iterator[str]:
-    """What a person may call it: its name, or the part that it is made by."""
+    """What a person may call it: its name, or the part that it is made by; a task by the first
+    words of its name too, so that `sentiment` is `sentiment-512`."""
     part: MethodSpec = one.method
     if kind == "backbone":
         yield one.backbone.name
     elif kind == "method":
         yield from (part.name, part.method)
     elif kind == "task":
-        yield from (one.task.name, one.task.task)
-        if one.cell and one.cell.fair_task:
-            yield one.cell.fair_task
+        words = one.task.name.split("-")
+        yield from ("-".join(words[:count]) for count in range(len(words), 0, -1))
+        yield one.task.task
     elif one.cell and one.cell.name:
         yield one.cell.name
 

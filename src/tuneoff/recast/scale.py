@@ -42,12 +42,11 @@ CAPS = {
 }
 _LENGTHS = {
     "max_length": "length",
-    "max_source_length": "length",
     "max_input_length": "length",
-    "max_target_length": "target",
+    "max_output_length": "target",
     "max_new_tokens": "new_tokens",
 }
-_PARTS_OF_LENGTHS = {"stride": 3, "doc_stride": 3, "min_new_tokens": 16}
+_PARTS_OF_LENGTHS = {"doc_stride": 3, "min_new_tokens": 16}
 """Settings that must stay below a length: at most this part of it."""
 
 
