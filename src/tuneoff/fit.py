@@ -89,11 +89,19 @@ def check_fit(study: Study, source: str = "study", inspect: Inspect = shape) -> 
                 model = inspect(backbone, head_of(backbone, task))
                 problems = _method_problems(path, method, backbone, model)
         except BackboneError as error:
-            problems = [Problem(f"backbones[{places[backbone.name]}].model", str(error))]
+            problems = [_backbone_problem(places[backbone.name], error)]
             failed.add(backbone.name)
         found += problems
     if found:
         raise StudyError(dict.fromkeys(found), source)
+
+
+def _backbone_problem(number: int, error: BackboneError) -> Problem:
+    """Of the model, or of the setting that the error names first."""
+    field, _, rest = str(error).partition(": ")
+    if field in BackboneSpec.model_fields:
+        return Problem(f"backbones[{number}].{field}", rest)
+    return Problem(f"backbones[{number}].model", str(error))
 
 
 def _method_problems(

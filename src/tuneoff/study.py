@@ -78,6 +78,8 @@ class BackboneSpec(Group):
     """A built-in name (`mini-bert`), a folder, or a Hugging Face hub name."""
     revision: str | None = None
     """Branch, tag or commit of a hub model; the hub's default when not given."""
+    implementation: Literal["transformers", "own"] = "transformers"
+    """`own`: tuneoff's own model in place of transformers', with the same weights; GPT-2 alone."""
     dtype: Dtype = "float32"
     """Type of the weights that are not quantized. Fine-tuning all of them wants float32."""
     quantization: Quantization = "none"
@@ -115,6 +117,13 @@ class BackboneSpec(Group):
                 ("double_quantization", "compute_dtype", "dequantized_cache_gb"), why
             )
         return reasons
+
+    def in_force(self) -> dict[str, Any]:
+        """As any group's; transformers' model is what every run had before there was another."""
+        data = super().in_force()
+        if self.implementation == "transformers":
+            del data["implementation"]
+        return data
 
 
 class DataSpec(Settings):

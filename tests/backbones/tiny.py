@@ -101,6 +101,7 @@ def save(
     auto = {
         "sequence_classification": t.AutoModelForSequenceClassification,
         "causal_lm": t.AutoModelForCausalLM,
+        "question_answering": t.AutoModelForQuestionAnswering,
     }[head]
     model = auto.from_config(config)
     for name, parameter in model.named_parameters():

@@ -56,12 +56,14 @@ _DECODERS = frozenset(
 class BackboneOptions:
     """How to load: everything that changes the numbers of the frozen model.
 
-    quantization: `none`, `nf4`, `fp4`, `int8`; dequantized_cache_gb: memory in GB for weights of a
-    4-bit model that are kept dequantized (None: none are).
+    implementation: `transformers`, or `own` (GPT-2 alone); quantization: `none`, `nf4`, `fp4`,
+    `int8`; dequantized_cache_gb: memory in GB for weights of a 4-bit model that are kept
+    dequantized (None: none are).
     """
 
     model: str
     revision: str | None = None
+    implementation: str = "transformers"
     quantization: str = "none"
     double_quantization: bool = True
     compute_dtype: str = "float32"
@@ -235,9 +237,19 @@ def load_tokenizer(options: BackboneOptions) -> Any:
     return _from_hub(options, AutoTokenizer)
 
 
-def _model_class(head: Head) -> Any:
+def model_class(options: BackboneOptions, head: Head) -> Any:
+    """What has `from_config` and `from_pretrained` for a head: transformers', or our own."""
     import transformers
 
+    if options.implementation == "own":
+        from tuneoff.backbones import gpt2
+
+        if head not in gpt2.CLASSES:
+            raise BackboneError(
+                f"backbone {options.model!r}: implementation `own` (GPT-2) has no "
+                f"{head.replace('_', ' ')} form; heads: {', '.join(gpt2.CLASSES)}"
+            )
+        return gpt2.CLASSES[head]
     return {
         "sequence_classification": transformers.AutoModelForSequenceClassification,
         "causal_lm": transformers.AutoModelForCausalLM,
@@ -273,7 +285,7 @@ def inspect(
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = _model_class(head).from_config(config)
+            model = model_class(options, head).from_config(config)
     except ValueError as error:
         raise BackboneError(
             f"backbone {options.model!r} has no {head.replace('_', ' ')} form in "
@@ -323,7 +335,7 @@ def load(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model, info = _from_hub(options, _model_class(head), **kwargs)
+            model, info = _from_hub(options, model_class(options, head), **kwargs)
             tokenizer = _from_hub(options, AutoTokenizer)
     finally:
         logging.set_verbosity(verbosity)

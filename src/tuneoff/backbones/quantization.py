@@ -45,6 +45,34 @@ def quantization_config(options: BackboneOptions, skip: list[str]) -> Any | None
     )
 
 
+def quantize(model: torch.nn.Module, config: Any, device: str) -> None:
+    """Replace the (I, O) linear layers of a model of our own by bitsandbytes' on `device`, as
+    transformers does when it loads with this BitsAndBytesConfig."""
+    import bitsandbytes as bnb
+
+    for name, module in list(model.named_modules()):
+        if type(module).__name__ != "Conv1D" or name in config.llm_int8_skip_modules:
+            continue
+        source: Any = module
+        weight = source.weight.data.t().contiguous()
+        outputs, inputs = weight.shape
+        made: Any
+        if config.load_in_4bit:
+            kind = {"compress_statistics": config.bnb_4bit_use_double_quant}
+            kind["quant_type"] = config.bnb_4bit_quant_type
+            made = bnb.nn.Linear4bit(
+                inputs, outputs, compute_dtype=config.bnb_4bit_compute_dtype, device="meta", **kind
+            )
+            made.weight = bnb.nn.Params4bit(weight, requires_grad=False, **kind)
+        else:
+            made = bnb.nn.Linear8bitLt(inputs, outputs, has_fp16_weights=False, device="meta")
+            made.threshold = made.state.threshold = config.llm_int8_threshold
+            made.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+        made.bias = source.bias
+        model.set_submodule(name, made.to(device))
+    model.to(device)
+
+
 def linear_4bit(module: Any, x: torch.Tensor) -> torch.Tensor:
     """The frozen 4-bit layer on x: (..., I) -> (..., O), in the compute dtype, returned in x's.
 

@@ -6,6 +6,10 @@ learning rate in disguise). `lora_plus_ratio` trains B at so many times A's rate
 arXiv 2402.12354: 16); the geometric mean of both rates stays at LoRA's. `use_dora` trains
 magnitude and direction apart, as the method `dora` does.
 
+`fused_parts: [key, value]` updates these parts alone of GPT-2's projection, which is query, key and
+value in one (`enable_lora` in microsoft/LoRA), each part by an update of its own of the full rank.
+PEFT knows no parts; it is given the same update as one of the parts' ranks together, with zeros.
+
 Source: Hu et al. 2021 (arXiv 2106.09685). Rank 8, lora_alpha 16, no dropout, 4e-4 to 5e-4:
 microsoft/LoRA `examples/NLU/roberta_*.sh`; 2e-4: its GPT-2 and the QLoRA scripts. All linear
 modules: Dettmers et al. 2023 (arXiv 2305.14314) and Schulman et al. 2025 (LoRA Without Regret)
@@ -14,18 +18,21 @@ find that it closes the gap to full fine-tuning, which attention alone does not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeGuard
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tuneoff.errors import BackboneError
 from tuneoff.methods import Method, Rates
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from tuneoff.backbones.backbone import Backbone
-    from tuneoff.backbones.sites import Hook
+    from tuneoff.backbones.sites import Hook, Site
+    from tuneoff.methods.hooks.fused_parts import FusedParts
 
 
 class LoRA(Method):
@@ -40,6 +47,10 @@ class LoRA(Method):
     target_modules: str | tuple[str, ...] = "all-linear"
     """Modules that are updated: `all-linear`, roles such as `query`, the ends of module names,
     globs, or regular expressions over full names."""
+    fused_parts: tuple[Literal["query", "key", "value"], ...] | None = Field(
+        default=None, min_length=1
+    )
+    """Of a fused query-key-value projection (GPT-2) these parts alone; null: the whole."""
     use_rslora: bool = False
     """Scale by lora_alpha / sqrt(rank), which suits high ranks."""
     lora_plus_ratio: float = Field(default=1.0, gt=0)
@@ -58,6 +69,15 @@ class LoRA(Method):
         "encoder_decoder": Rates(5e-4, (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)),
     }
 
+    @model_validator(mode="after")
+    def _parts_keep_their_magnitude(self) -> Self:
+        if self.fused_parts is not None and self.use_dora:
+            raise ValueError(
+                "fused_parts has no effect under use_dora: magnitudes are trained for every part; "
+                "leave one of them out"
+            )
+        return self
+
     @property
     def scaling(self) -> float:
         """What B A is multiplied by."""
@@ -70,6 +90,8 @@ class LoRA(Method):
         return Rates(rates.default * share, tuple(rate * share for rate in rates.grid))
 
     def problems(self, backbone: Backbone) -> list[str]:
+        from tuneoff.methods.hooks.fused_parts import has_parts
+
         try:
             sites = backbone.select(self.target_modules)
         except BackboneError as error:
@@ -79,8 +101,14 @@ class LoRA(Method):
                 f"target_modules: {self.target_modules!r} matches no linear module of "
                 f"{backbone.options.model}"
             ]
-        small = min(sites, key=lambda site: min(site.in_features, site.out_features))
-        features = min(small.in_features, small.out_features)
+        if self.fused_parts is not None and not any(map(has_parts, sites)):
+            return [
+                f"fused_parts: no module among target_modules is a query, key and value in one "
+                f"whose parts stand one after another (GPT-2's c_attn); "
+                f"{backbone.options.model} has {', '.join(sorted({s.role for s in sites}))}; name "
+                "roles in target_modules instead"
+            ]
+        features, small = min(((self._features(site), site) for site in sites), key=lambda x: x[0])
         if self.rank > features:
             return [
                 f"rank: {self.rank} is more than the {features} features of {small.name}; "
@@ -90,15 +118,29 @@ class LoRA(Method):
 
     def build(self, backbone: Backbone, generator: torch.Generator) -> dict[str, Hook]:
         from tuneoff.methods.hooks.decomposed import Decomposed
+        from tuneoff.methods.hooks.fused_parts import FusedParts
         from tuneoff.methods.hooks.low_rank import LowRank
 
         kind = Decomposed if self.use_dora else LowRank
-        return {
-            site.name: kind(
-                site, self.rank, self.scaling, self.lora_dropout, self.lora_plus_ratio, generator
-            )
-            for site in backbone.select(self.target_modules)
-        }
+        hooks: dict[str, Hook] = {}
+        for site in backbone.select(self.target_modules):
+            settings = (self.scaling, self.lora_dropout, self.lora_plus_ratio, generator)
+            if parts := self._parts(site):
+                hooks[site.name] = FusedParts(site, self.rank, *settings, parts)
+            else:
+                hooks[site.name] = kind(site, self.rank, *settings)
+        return hooks
+
+    def _parts(self, site: Site) -> tuple[str, ...]:
+        """The parts of a site that alone are updated; none of a site that is updated whole."""
+        from tuneoff.methods.hooks.fused_parts import has_parts
+
+        return self.fused_parts if self.fused_parts is not None and has_parts(site) else ()
+
+    def _features(self, site: Site) -> int:
+        """The largest rank that makes sense."""
+        outputs = site.out_features // 3 if self._parts(site) else site.out_features
+        return min(site.in_features, outputs)
 
     def peft_config(self, backbone: Backbone) -> Any:
         from peft import LoraConfig
@@ -106,9 +148,13 @@ class LoRA(Method):
         from tuneoff.methods._peft_form import common
 
         sites = backbone.select(self.target_modules)
+        counts = {site.name: len(set(self._parts(site))) for site in sites if self._parts(site)}
+        more = 0.5 if self.use_rslora else 1.0  # the scaling stays, whatever the rank
         return LoraConfig(
             r=self.rank,
             lora_alpha=self.lora_alpha,
+            rank_pattern={name: self.rank * count for name, count in counts.items()},
+            alpha_pattern={name: self.lora_alpha * n**more for name, n in counts.items()},
             lora_dropout=self.lora_dropout,
             target_modules=[site.name for site in sites],
             use_rslora=self.use_rslora,
@@ -116,3 +162,21 @@ class LoRA(Method):
             fan_in_fan_out=any(site.transposed for site in sites),
             **common(backbone),
         )
+
+    def peft_state(self, hooks: Mapping[str, Hook]) -> dict[str, torch.Tensor]:
+        state = super().peft_state(hooks)
+        for site, hook in hooks.items():
+            if self._is_of_parts(hook):
+                state[f"{site}.lora_B.weight"] = hook.factors()[1].detach()
+        return state
+
+    def load_peft_state(self, hooks: Mapping[str, Hook], state: Mapping[str, torch.Tensor]) -> None:
+        super().load_peft_state(hooks, state)
+        for site, hook in hooks.items():
+            if self._is_of_parts(hook):  # there what was copied into was no view of B
+                hook.B.data.copy_(hook.take(state[f"{site}.lora_B.weight"]))
+
+    def _is_of_parts(self, hook: Hook) -> TypeGuard[FusedParts]:
+        from tuneoff.methods.hooks.fused_parts import FusedParts
+
+        return isinstance(hook, FusedParts)

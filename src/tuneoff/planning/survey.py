@@ -142,6 +142,7 @@ def options_of(backbone: BackboneSpec, dequantized_gb: float | None = None) -> B
     return BackboneOptions(
         model=backbone.model,
         revision=backbone.revision,
+        implementation=backbone.implementation,
         quantization=backbone.quantization,
         double_quantization=backbone.double_quantization,
         compute_dtype=backbone.compute_dtype,

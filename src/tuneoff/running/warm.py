@@ -27,6 +27,7 @@ for name in (
     "transformers.models.gpt2.modeling_gpt2",
     "transformers.tokenization_utils_tokenizers",
     "tuneoff.backbones.families",
+    "tuneoff.backbones.gpt2",
     "tuneoff.data.encoded",
     "tuneoff.training.loop",
     "tuneoff.planning.survey",

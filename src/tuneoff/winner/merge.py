@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tuneoff.backbones.backbone import Backbone
+from tuneoff.backbones.backbone import Backbone, model_class
 from tuneoff.backbones.sites import Hook, Site
 from tuneoff.errors import BackboneError
 from tuneoff.winner.scorer import whole_of
@@ -105,14 +105,8 @@ def _frozen(site: Site) -> dict[str, Tensor]:
 
 def _unquantized(backbone: Backbone, dtype: torch.dtype) -> Any:
     """The model without its weights, on the CPU, as if it had been loaded plainly."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
     config = copy.deepcopy(backbone.config)
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config
     config.dtype = dtype
-    auto = {
-        "sequence_classification": AutoModelForSequenceClassification,
-        "causal_lm": AutoModelForCausalLM,
-    }[backbone.head]
-    return auto.from_config(config, dtype=dtype)
+    return model_class(backbone.options, backbone.head).from_config(config, dtype=dtype)

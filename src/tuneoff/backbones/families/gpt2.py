@@ -6,6 +6,9 @@ Source: Radford et al. 2019; Black et al. 2021; the Hugging Face `modeling_gpt2.
 
 from __future__ import annotations
 
+from functools import partial
+
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.activations import ACT2FN
 
@@ -15,9 +18,15 @@ from tuneoff.backbones.sites import Bounds
 from tuneoff.training.attention import attend
 from tuneoff.training.layout import Layout
 
+_HEADS = {
+    "sequence_classification": "score",
+    "causal_lm": "lm_head",
+    "question_answering": "qa_outputs",
+}
+
 
 class Gpt2(Family):
-    """GPT-2, with its fused query-key-value projection (`Conv1D`)."""
+    """GPT-2, transformers' or our own, with its fused query-key-value projection (`Conv1D`)."""
 
     model_types = ("gpt2",)
     pool = "last"
@@ -32,7 +41,10 @@ class Gpt2(Family):
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone)
-        self.activation = ACT2FN[self.config.activation_function]
+        name = self.config.activation_function
+        # transformers writes this one out in eight passes over the widest states
+        fused = partial(F.gelu, approximate="tanh")
+        self.activation = fused if name == "gelu_new" else ACT2FN[name]
         self.heads = int(
             self.config.num_heads
             if hasattr(self.config, "num_heads")
@@ -99,7 +111,7 @@ class Gpt2(Family):
         return self.site("ln_f")(h_RD, layout.row_bounds)
 
     def logits(self, features_RD: Tensor, layout: Layout) -> Tensor:
-        name = "score" if self.backbone.head == "sequence_classification" else "lm_head"
+        name = _HEADS[self.backbone.head]
         return self.backbone.sites[name](features_RD, layout.row_bounds)
 
 

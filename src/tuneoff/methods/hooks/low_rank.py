@@ -50,16 +50,22 @@ class LowRank(Hook):
         self.B = nn.Parameter(torch.zeros((site.out_features, rank), dtype=dtype))
         self.scaling, self.p, self.b_ratio = scaling, dropout, b_ratio
 
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """(r, I) and (O, r)."""
+        return self.A, self.B
+
     def after(self, x_tI: Tensor, y_tO: Tensor, site: Site) -> Tensor:
         entered = self.dropout(x_tI.to(self.A.dtype), self.p)
-        delta = F.linear(F.linear(entered, self.A), self.B)
+        down, up = self.factors()
+        delta = F.linear(F.linear(entered, down), up)
         return torch.add(y_tO, delta.to(y_tO.dtype), alpha=self.scaling)
 
     def learning_rate_ratio(self, name: str) -> float:
         return self.b_ratio if name == "B" else 1.0
 
     def merged(self, site: Site) -> dict[str, Tensor] | None:
-        update = self.scaling * (self.B @ self.A)
+        down, up = self.factors()
+        update = self.scaling * (up @ down)
         return folded(site, site.weight().to(update.dtype) + update)
 
     @staticmethod
@@ -71,7 +77,7 @@ class LowRank(Hook):
         length = x.shape[1:-1].numel()
         rows = [(start * length, end * length) for start, end in bounds]
         flat = (x if x.ndim == 2 else x.reshape(-1, x.shape[-1])).to(dtype)
-        factors = [f.to(dtype) for hook in hooks for f in (hook.A, hook.B)]
+        factors = [f.to(dtype) for hook in hooks for f in hook.factors()]
         scalings = [hook.scaling for hook in hooks]
         form = _form(site, flat, rows)
         with torch.autocast(x.device.type, enabled=False):
