@@ -88,6 +88,7 @@ def check_fit(study: Study, source: str = "study", inspect: Inspect = shape) -> 
             if not problems:
                 model = inspect(backbone, head_of(backbone, task))
                 problems = _method_problems(path, method, backbone, model)
+                problems += _writing_problems(path, method, backbone, task)
         except BackboneError as error:
             problems = [_backbone_problem(places[backbone.name], error)]
             failed.add(backbone.name)
@@ -102,6 +103,22 @@ def _backbone_problem(number: int, error: BackboneError) -> Problem:
     if field in BackboneSpec.model_fields:
         return Problem(f"backbones[{number}].{field}", rest)
     return Problem(f"backbones[{number}].model", str(error))
+
+
+def _writing_problems(
+    where: str, method: MethodSpec, backbone: BackboneSpec, task: TaskSpec
+) -> list[Problem]:
+    """A model that a method has rewritten writes by transformers' `generate`, or not at all."""
+    if not (backbone.implementation == "own" and method.settings.alone):
+        return []
+    if task.settings.generation(head_of(backbone, task)) is None:
+        return []
+    reason = (
+        f"{method.method} rewrites the model, and the task {task.name} then has its texts from "
+        f"transformers' own generate, which our GPT-2 does without; set implementation of backbone "
+        f"{backbone.name} to transformers, or leave {method.method} out"
+    )
+    return [Problem(where, reason)]
 
 
 def _method_problems(

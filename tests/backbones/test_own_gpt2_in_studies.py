@@ -199,11 +199,11 @@ def test_peft_s_own_methods(head: str, settings: dict[str, Any], tmp_path: Path)
         assert torch.allclose(one, two, atol=1e-9, rtol=0)
 
 
-def study(model: str, **backbone: Any) -> Study:
+def study(model: str, method: Any = "lora", **backbone: Any) -> Study:
     return Study(
         backbones=[{"name": "b", "model": model, **backbone}],
         tasks=["synthetic"],
-        methods=["lora"],
+        methods=[method],
         seeds=[0],
         device="cpu",
     )
@@ -235,3 +235,18 @@ def test_own_is_gpt2_s_alone(tmp_path: Path) -> None:
     gpt2 = BackboneOptions(str(tiny.save("gpt2", tmp_path / "gpt2")), implementation="own")
     with pytest.raises(BackboneError, match="no seq2seq lm form"):
         inspect(gpt2, "seq2seq_lm")
+
+
+def test_what_writes_through_transformers_wants_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rewritten model generates by transformers' own `generate`; said before anything runs."""
+    gpt2 = str(tiny.save("gpt2", tmp_path / "gpt2"))
+    lora = {"peft": {"peft_type": "LORA", "target_modules": ["c_attn"]}}
+    check_fit(study(gpt2, lora, implementation="own"))
+    kind = type(study(gpt2).tasks[0].settings)
+    monkeypatch.setattr(kind, "generation", lambda self, head: object())
+    check_fit(study(gpt2, lora))
+    check_fit(study(gpt2, "lora", implementation="own"))
+    with pytest.raises(StudyError, match="set implementation of backbone b to transformers"):
+        check_fit(study(gpt2, lora, implementation="own"))

@@ -235,6 +235,11 @@ class GPT2PreTrained(nn.Module):
         return self.transformer.ln_f.weight.dtype
 
     @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.transformer.ln_f.weight.device
+
+    @property
     def base_model(self) -> GPT2Model:
         """The model without its head."""
         return self.transformer
