@@ -36,7 +36,8 @@ class Packed:
 
     def take(self, x_BL: Tensor) -> Tensor:
         """(B, L, ...) -> (T, ...)."""
-        return x_BL.flatten(0, 1)[self.source_T]
+        x_T: Tensor = x_BL.flatten(0, 1)[self.source_T]
+        return x_T
 
     def put_back(self, x_T: Tensor) -> Tensor:
         """(T, ...) -> (B, L, ...), zero where there is no token."""
