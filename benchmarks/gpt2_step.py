@@ -145,7 +145,7 @@ def plain_loop(model: Any, data: Features, cohort: Cohort) -> Callable[[np.ndarr
         optimizer.zero_grad()
         loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(parameters, training.max_grad_norm or torch.inf)
         factor = schedules.factor(training, done, steps)
         optimizer.param_groups[0]["lr"] = member.spec.learning_rate * factor
         optimizer.step()
@@ -176,7 +176,8 @@ def _with_lora(model: Any, cohort: Cohort) -> Any:
     from peft import get_peft_model
 
     backbone = cohort.material.backbone
-    config = copy.deepcopy(cohort.members[0].spec.method.settings.peft_config(backbone))
+    method: Any = cohort.members[0].spec.method.settings
+    config = copy.deepcopy(method.peft_config(backbone))
     config.inference_mode = False
     made = get_peft_model(model, config)
     own = dict(made.named_parameters())

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -30,16 +29,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D  # a linear layer with an (I, O) weight; PEFT knows it
 
-from tuneoff.backbones.gpt2_files import GPT2Config, load, save
+from tuneoff.backbones.gpt2_files import ACTIVATIONS, GPT2Config, load, save
 from tuneoff.backbones.packed import Packed
 from tuneoff.errors import BackboneError, DataError
-
-ACTIVATIONS = {
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
-    "gelu": F.gelu,
-    "relu": F.relu,
-}
 
 
 class Cache:

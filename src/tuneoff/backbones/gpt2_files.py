@@ -7,12 +7,14 @@ pytorch_model.bin. Names have the prefix `transformer.` or, in the hub's first c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tuneoff.errors import BackboneError
@@ -29,7 +31,13 @@ SIZES: dict[str, dict[str, int]] = {
 """Radford et al. 2019, table 2, and the released checkpoints' heads: 124M to 1.5B parameters."""
 
 _NOT_OURS = ("add_cross_attention", "reorder_and_upcast_attn")
-_ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu")
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu": F.gelu,
+    "relu": F.relu,
+}
+"""By their names in config.json."""
 _BUFFERS = (".attn.bias", ".attn.masked_bias")  # causal masks, which old checkpoints carry
 
 
@@ -90,10 +98,10 @@ class GPT2Config:
                 f"implementation: our GPT-2 has no {', '.join(extra)}, which {where} asks for; set "
                 "implementation: transformers"
             )
-        if (act := data.get("activation_function", "gelu_new")) not in _ACTIVATIONS:
+        if (act := data.get("activation_function", "gelu_new")) not in ACTIVATIONS:
             raise BackboneError(
                 f"implementation: our GPT-2 has no activation_function {act!r}, which {where} asks "
-                f"for, but {', '.join(_ACTIVATIONS)}; set implementation: transformers"
+                f"for, but {', '.join(ACTIVATIONS)}; set implementation: transformers"
             )
         own = {f.name for f in fields(cls)} - {"other", "id2label"}
         config = cls(**{name: data[name] for name in own & data.keys()})
@@ -172,7 +180,9 @@ def load(
     with torch.device("meta"):
         model = cls(config)
     wanted = dict(model.named_parameters())
-    state, missing, resized = {}, [], []
+    state: dict[str, Tensor] = {}
+    missing: list[str] = []
+    resized: list[str] = []
     saved = _tensors(path, revision)
     for name, parameter in wanted.items():
         found = saved.get(name, saved.get(name.removeprefix("transformer.")))
