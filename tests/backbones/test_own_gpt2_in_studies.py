@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from tests.backbones import tiny
 from tests.backbones.test_families import features, language_features, own_everything
+from tests.winner import test_forms
+from tests.winner import trained as winners
 from tuneoff import registry
 from tuneoff.backbones.attach import attach
 from tuneoff.backbones.backbone import Backbone, BackboneOptions, inspect, load
@@ -24,6 +27,9 @@ from tuneoff.runs import expand
 from tuneoff.study import Study
 from tuneoff.training import layout as layouts
 from tuneoff.training.features import Features
+from tuneoff.winner.forms import form_of, write_form
+from tuneoff.winner.merge import save_merged
+from tuneoff.winner.scorer import Scorer
 
 CPU = torch.device("cpu")
 CLASSES = ["a", "b", "c"]
@@ -197,6 +203,30 @@ def test_peft_s_own_methods(head: str, settings: dict[str, Any], tmp_path: Path)
     assert len(outs[0][1]) == len(outs[1][1]) > 0
     for one, two in zip(outs[0][1], outs[1][1], strict=True):
         assert torch.allclose(one, two, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["full", "lora", "lora keys and values"])
+def test_winners_are_saved_for_transformers_and_peft(name: str, tmp_path: Path) -> None:
+    """Our model's adapter and merged model, loaded by the others, give our probabilities."""
+    _, ours = both(tmp_path / "gpt2")
+    chosen, data = method(name), winners.features()
+    scorer = Scorer(ours, hooks_of(name, ours))
+    expected = scorer.probabilities(data)
+    form = form_of(ours, chosen, scorer.hooks)
+    assert form == ("model" if name == "full" else "peft")
+    write_form(form, tmp_path / "winner", scorer, chosen)
+    if form == "peft":
+        found = test_forms.through_peft(ours, tmp_path / "winner", data)
+        np.testing.assert_allclose(found, expected, atol=1e-10, rtol=0)
+    save_merged(ours, scorer.hooks, tmp_path / "merged")
+    merged = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "merged", dtype="auto"
+    )
+    ids = test_forms.id_lists(data)
+    found = test_forms.plain_probabilities(merged.eval(), ids, None, 4, ours.config.pad_token_id)
+    np.testing.assert_allclose(found, expected, atol=1e-10, rtol=0)
+    bare = Scorer(ours, {"score": scorer.hooks["score"]})  # negative control: no hooks inside
+    assert np.abs(bare.probabilities(data) - expected).max() > 1e-4
 
 
 def study(model: str, method: Any = "lora", **backbone: Any) -> Study:
