@@ -36,6 +36,15 @@ def kind_of(backbone: BackboneSpec) -> BackboneKind:
     return kind(BackboneOptions(**options(backbone)))
 
 
+@cache
+def room_of(backbone: BackboneSpec) -> int | None:
+    """Tokens that a text may have; None where positions are relative."""
+    from tuneoff.backbones.backbone import BackboneOptions
+    from tuneoff.backbones.backbone import room_of as room
+
+    return room(BackboneOptions(**options(backbone)))
+
+
 def head_of(backbone: BackboneSpec, task: TaskSpec) -> Head:
     """The head that a task grows on a backbone; the configuration is read where that decides."""
     if task.settings.head is not None:

@@ -90,6 +90,9 @@ class BackboneSpec(Group):
     """Type in which 4-bit weights are multiplied; QLoRA's scripts use bfloat16 on GPUs."""
     dequantized_cache_gb: float | None = Field(default=None, ge=0)
     """Gigabytes of dequantized weights to keep, bit-equal and faster; null lets the plan choose."""
+    new_cross_attention: Literal["trained", "frozen"] = "trained"
+    """What becomes of the cross-attention that an encoder gets where it writes texts (bert2bert):
+    every method trains it, or it stays as it was drawn, the same for all runs."""
 
     @field_validator("model")
     @classmethod
@@ -197,7 +200,7 @@ class TaskSpec(Settings):
         """The metric by which checkpoints, rates and seeds are chosen on the validation split: the
         primary one; `loss` where that one would need answers to be generated, or another model."""
         metric = registry.get("metrics", self.primary_metric)
-        generates = self.settings.generation(head) is not None
+        generates = self.settings.generation_for(head) is not None
         late = metric.at_the_end or (metric.needs == "texts" and generates)
         return "loss" if late else self.primary_metric
 

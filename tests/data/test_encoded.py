@@ -78,6 +78,7 @@ def test_features_are_those_of_the_file(files, name):
         "classes": ["no", "yes"],
         "kind": "encoder",
         "head": "sequence_classification",
+        "room": None,
     }
     assert prepared.report["rows"] == {"train": 60, "validation": 20, "test": 30}
     assert prepared.report["truncated"]["train"] > 0

@@ -10,6 +10,7 @@ from tuneoff.data.leaks import clean_train, find_leaks
 from tuneoff.data.scan import scan_rows
 from tuneoff.data.text_keys import normal_form, text_keys
 from tuneoff.datasets.arrow_rows import ArrowRows
+from tuneoff.tasks.text_classification import TextClassification
 
 TRAIN = ["A fine film.", "Dull, dull; dull!", "Straße", ":-)", "I liked it", "日本 語"]
 TEST = [
@@ -30,7 +31,7 @@ def scanned(texts, name, texts_b=None):
         {"text": a, "text_pair": b, "label": i % 2}
         for i, (a, b) in enumerate(zip(texts, pairs, strict=True))
     ]
-    return scan_rows(ArrowRows.of(rows, name), columns, "label", drop=False)
+    return scan_rows(ArrowRows.of(rows, name), columns, TextClassification(), drop=False)
 
 
 def test_case_spaces_and_punctuation_are_forgiven_and_words_are_not():
@@ -89,7 +90,7 @@ def test_on_real_data_the_same_rows_as_a_naive_search():
     seen = {naive(row["text"]) for row in train}
     expected = [i for i, row in enumerate(test) if naive(row["text"]) in seen]
     splits = {
-        name: scan_rows(ArrowRows.of(rows, name), ["text"], "label", drop=False)
+        name: scan_rows(ArrowRows.of(rows, name), ["text"], TextClassification(), drop=False)
         for name, rows in (("train", train), ("test", test))
     }
     (leak,) = find_leaks(splits, ["text"])

@@ -12,44 +12,19 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tuneoff.backbones import drawing, encoder_decoder, new_tokens
+from tuneoff.backbones.kinds import kind_of_config, positions_of
 from tuneoff.backbones.names import BackboneKind, Head, builtin_names, folder_of
 from tuneoff.backbones.site_map import find_sites
 from tuneoff.backbones.sites import Bounds, Site
 from tuneoff.errors import BackboneError
 from tuneoff.registry import nearest
-
-_DECODERS = frozenset(
-    [
-        "gpt2",
-        "gpt_neo",
-        "gptj",
-        "gpt_neox",
-        "llama",
-        "mistral",
-        "qwen2",
-        "qwen3",
-        "gemma",
-        "gemma2",
-        "gemma3_text",
-        "phi",
-        "phi3",
-        "opt",
-        "bloom",
-        "falcon",
-        "stablelm",
-        "olmo",
-        "olmo2",
-        "starcoder2",
-        "smollm3",
-        "granite",
-        "mpt",
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +33,8 @@ class BackboneOptions:
 
     implementation: `transformers`, or `own` (GPT-2 alone); quantization: `none`, `nf4`, `fp4`,
     `int8`; dequantized_cache_gb: memory in GB for weights of a 4-bit model that are kept
-    dequantized (None: none are).
+    dequantized (None: none are); new_cross_attention: `trained` or `frozen`, of an encoder that
+    also writes; new_tokens: what a task adds to the tokenizer.
     """
 
     model: str
@@ -69,6 +45,11 @@ class BackboneOptions:
     compute_dtype: str = "float32"
     dtype: str = "float32"
     dequantized_cache_gb: float | None = None
+    new_cross_attention: str = "trained"
+    new_tokens: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "new_tokens", tuple(self.new_tokens))  # JSON has lists
 
 
 @dataclass
@@ -84,6 +65,10 @@ class Backbone:
     sites: dict[str, Site]
     device: torch.device
     new_names: frozenset[str] = frozenset()
+    new_rows: int = 0
+    """Embeddings of tokens that the task added, the last of the vocabulary."""
+    pair: bool = False
+    """Whether it is an encoder twice, with new cross-attention; see `encoder_decoder.py`."""
     _bounds: Bounds = field(default=((0, 0),))
 
     @property
@@ -104,19 +89,22 @@ class Backbone:
     @property
     def total_parameters(self) -> int:
         """Parameters of the whole model, head included; a quantized weight counts its entries."""
-        count = 0
-        for site in self.sites.values():
-            if site.kind == "linear":
-                count += site.in_features * site.out_features
-                count += site.out_features if site.has_bias else 0
-            else:
-                count += sum(p.numel() for p in site.module.parameters(recurse=False))
-        speaks = self.head in ("causal_lm", "seq2seq_lm")
-        tied = self.model.get_output_embeddings() if speaks else None
-        inputs = self.model.get_input_embeddings()
-        if tied is not None and tied.weight is inputs.weight:
-            count -= inputs.weight.numel()
-        return count
+        return sum(self.parameters_by_site().values())
+
+    def parameters_by_site(self) -> dict[str, int]:
+        """Parameters of each site; one that several sites share counts at the first."""
+        seen: set[int] = set()
+        counts = {}
+        for name, site in self.sites.items():
+            count = 0
+            for part, parameter in site.module.named_parameters(recurse=False):
+                if id(parameter) in seen:
+                    continue
+                seen.add(id(parameter))
+                packed = site.quantized and part == "weight"
+                count += site.in_features * site.out_features if packed else parameter.numel()
+            counts[name] = count
+        return counts
 
     def select(self, targets: str | Sequence[str]) -> list[Site]:
         """Linear sites of the pretrained part by target: `all-linear`, a role (`query`), the end
@@ -160,26 +148,13 @@ class Backbone:
     def fresh_head(self, generator: torch.Generator) -> None:
         """Draw new weights for the head sites, as the Hugging Face model initialises them."""
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(seed)
-            for site in self.head_sites:
-                module = site.module
-                for name, parameter in module.named_parameters(recurse=False):
-                    drawn = torch.empty(parameter.shape)
-                    if name == "bias":
-                        drawn.zero_()
-                    else:
-                        drawn.normal_(0.0, _initializer_std(self.config, site))
-                    parameter.copy_(drawn)
+        drawing.draw(self.config, self.head_sites, seed)
 
 
-def _initializer_std(config: Any, site: Site) -> float:
-    """Standard deviation of a new linear layer; T5's own formula is factor * d_model**-0.5
-    (transformers `T5PreTrainedModel._init_weights`)."""
-    if getattr(config, "model_type", "") in ("t5", "mt5", "umt5"):
-        factor = float(getattr(config, "initializer_factor", 1.0))
-        return factor * float(site.in_features**-0.5)
-    return float(getattr(config, "initializer_range", 0.02))
+def _stays_whole(site: Site, shape: Backbone) -> bool:
+    """Never quantized: new modules, the pooler, and a pair's cross-attention and output head."""
+    outside = shape.pair and (encoder_decoder.CROSS in site.name or site.block > shape.blocks)
+    return site.is_head or site.role == "pooler" or outside
 
 
 def _matches(site: Site, target: str) -> bool:
@@ -231,10 +206,15 @@ def _from_hub(options: BackboneOptions, auto: Any, **kwargs: Any) -> Any:
 
 
 def load_tokenizer(options: BackboneOptions) -> Any:
-    """The tokenizer alone. Raises BackboneError when it cannot be had."""
+    """The tokenizer alone, with the task's new tokens.
+
+    Raises BackboneError when it cannot be had.
+    """
     from transformers import AutoTokenizer
 
-    return _from_hub(options, AutoTokenizer)
+    tokenizer = _from_hub(options, AutoTokenizer)
+    new_tokens.add_to_tokenizer(tokenizer, options.new_tokens)
+    return tokenizer
 
 
 def model_class(options: BackboneOptions, head: Head) -> Any:
@@ -263,13 +243,15 @@ def kind_of(options: BackboneOptions) -> BackboneKind:
 
     Raises BackboneError when the configuration cannot be had.
     """
-    return _kind(_config(options))
+    return kind_of_config(_config(options))
 
 
-def _kind(config: Any) -> BackboneKind:
-    if getattr(config, "is_encoder_decoder", False):
-        return "encoder_decoder"
-    return "decoder" if config.model_type in _DECODERS else "encoder"
+def room_of(options: BackboneOptions) -> int | None:
+    """Tokens that a text may have, from the configuration alone; None where there is no bound.
+
+    Raises BackboneError when the configuration cannot be had.
+    """
+    return positions_of(_config(options))
 
 
 def inspect(
@@ -282,17 +264,32 @@ def inspect(
     config = _config(options)
     if head == "sequence_classification":
         config.num_labels = classes
+    pair = head == "seq2seq_lm" and kind_of_config(config) == "encoder"
+    config = encoder_decoder.pair_config(config, options.model) if pair else config
+    rows = 0
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = model_class(options, head).from_config(config)
+            if pair:
+                model = encoder_decoder.weightless(config)
+            else:
+                model = model_class(options, head).from_config(config)
+            if options.new_tokens:
+                rows = new_tokens.grow(model, load_tokenizer(options))
     except ValueError as error:
         raise BackboneError(
             f"backbone {options.model!r} has no {head.replace('_', ' ')} form in "
             f"transformers: {str(error).splitlines()[0]}"
         ) from error
     return _wrap(
-        options, head, model, tokenizer=None, device=torch.device("meta"), new_names=frozenset()
+        options,
+        head,
+        model,
+        tokenizer=None,
+        device=torch.device("meta"),
+        new_names=frozenset(),
+        rows=rows,
+        pair=pair,
     )
 
 
@@ -306,7 +303,6 @@ def load(
 
     New heads stay in float32 and are never quantized.
     """
-    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     from tuneoff.backbones.quantization import quantization_config
@@ -322,32 +318,43 @@ def load(
         kwargs["num_labels"] = len(classes)
         kwargs["id2label"] = dict(enumerate(classes))
         kwargs["label2id"] = {name: index for index, name in enumerate(classes)}
-    quantized = quantization_config(
-        options,
-        skip=[site.name for site in shape.sites.values() if site.is_head or site.role == "pooler"],
-    )
-    if quantized is not None:
-        kwargs["quantization_config"] = quantized
-        kwargs["device_map"] = {"": str(device)}
+    plain = [site.name for site in shape.sites.values() if _stays_whole(site, shape)]
+
+    def quantize(prefix: str) -> dict[str, Any]:
+        names = [name.removeprefix(prefix) for name in plain if name.startswith(prefix)]
+        config = quantization_config(options, skip=names)
+        placed = {"quantization_config": config, "device_map": {"": str(device)}}
+        return {} if config is None else placed
+
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model, info = _from_hub(options, model_class(options, head), **kwargs)
-            tokenizer = _from_hub(options, AutoTokenizer)
+            tokenizer = load_tokenizer(options)
+            if shape.pair:
+                model, info = encoder_decoder.loaded(
+                    shape.config, partial(_from_hub, options, **kwargs), quantize
+                )
+                encoder_decoder.name_tokens(model, tokenizer)
+            else:
+                model, info = _from_hub(options, model_class(options, head), **kwargs, **quantize(""))
+            rows = new_tokens.grow(model, tokenizer) if options.new_tokens else 0
     finally:
         logging.set_verbosity(verbosity)
     model.requires_grad_(False)
     model.eval()
-    if quantized is None:
+    if options.quantization == "none":
         model.to(device)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
     missing = {*info["missing_keys"], *_other_heads(info, shape, options)}
     new = frozenset(name.rsplit(".", 1)[0] for name in missing)
-    backbone = _wrap(options, head, model, tokenizer, device, new)
+    backbone = _wrap(options, head, model, tokenizer, device, new, rows, shape.pair)
+    if shape.pair and options.new_cross_attention == "frozen":
+        crossing = [s for name, s in backbone.sites.items() if encoder_decoder.CROSS in name]
+        drawing.draw(model.config, crossing, seed=0)  # the same wherever it is loaded
     for site in backbone.head_sites:
         site.module.to(torch.float32)
     if options.dequantized_cache_gb:
@@ -381,10 +388,16 @@ def _wrap(
     tokenizer: Any,
     device: torch.device,
     new_names: frozenset[str],
+    rows: int = 0,
+    pair: bool = False,
 ) -> Backbone:
     config = model.config
-    kind = _kind(config)
+    kind = kind_of_config(config)
     if kind == "encoder" and head == "causal_lm":
         kind = "decoder"
-    sites, blocks = find_sites(model, head, new_names)
-    return Backbone(options, head, model, tokenizer, kind, blocks, sites, device, new_names)
+    trains = pair and options.new_cross_attention == "trained"
+    crossing = (lambda name: encoder_decoder.CROSS in name) if trains else None
+    sites, blocks = find_sites(model, head, new_names, pair, crossing)
+    return Backbone(
+        options, head, model, tokenizer, kind, blocks, sites, device, new_names, rows, pair
+    )

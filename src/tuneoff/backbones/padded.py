@@ -7,6 +7,8 @@ Axes: B sequences of all members, L the longest of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from tuneoff.backbones.attach import intercepted
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.sites import Bounds
 from tuneoff.training.layout import Layout, Pool
+from tuneoff.training.prompts import start_of_text
 
 
 class Padded:
@@ -90,16 +93,36 @@ class Padded:
         places = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
         said = torch.full(places.shape, int(config.pad_token_id or 0), device=lengths.device)
         said[places] = layout.decoder_targets.clamp(min=0)
-        start = torch.full_like(said[:, :1], int(config.decoder_start_token_id))
-        with intercepted(self.backbone, bounds):
-            logits = model(
+        start = torch.full_like(said[:, :1], start_of_text(self.backbone))
+        labelled = places.flatten().nonzero().squeeze(1)[layout.rows]
+        with intercepted(self.backbone, bounds), self._head_of(labelled, layout):
+            logits: Tensor = model(
                 **kwargs,
                 decoder_input_ids=torch.cat([start, said[:, :-1]], 1),
                 decoder_attention_mask=places.long(),
                 use_cache=False,
             ).logits
-        spoken: Tensor = logits[places][layout.rows]
-        return spoken
+        return logits
+
+    @contextmanager
+    def _head_of(self, labelled: Tensor, layout: Layout) -> Iterator[None]:
+        """Within: the output layer takes the labelled tokens alone out of what it is given, for the
+        vocabulary is the widest of all products. (B, L, D) -> (R, V)."""
+        output = self.backbone.model.get_output_embeddings()
+        site = next(one for one in self.backbone.sites.values() if one.module is output)
+        before = vars(output).get("forward")
+
+        def forward(states: Tensor) -> Tensor:
+            return site(states.reshape(-1, states.shape[-1])[labelled], layout.row_bounds)
+
+        output.forward = forward
+        try:
+            yield
+        finally:
+            if before is None:
+                del output.forward
+            else:
+                output.forward = before
 
     def _output_layer(self) -> str | None:
         """The linear layer over single rows that the model ends in, where that is all there is:

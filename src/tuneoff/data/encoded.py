@@ -26,7 +26,7 @@ from tuneoff.study import Limit, Split
 from tuneoff.tasks import Task
 from tuneoff.training.features import Features
 
-_ENCODING = 2  # raised when the same rows would give other features than before
+_ENCODING = 3  # raised when the same rows would give other features than before
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,17 @@ def prepare(
     split: Split | None = None,
     limit: Limit | None = None,
     kind: BackboneKind = "encoder",
+    room: int | None = None,
 ) -> Prepared:
     """The features of every split, from the cache where it has them.
 
     columns: what the task calls a column -> what the data calls it; kind: of the backbone that the
-    features are for.
+    features are for; room: most tokens that it can read, None where there is no bound.
 
     Raises DataError with the file, the row or column, and the remedy.
     """
     made = split_rows(task, dataset, columns=columns, split=split, limit=limit)
-    return encode_splits(task, made, tokenizer, kind)
+    return encode_splits(task, made, tokenizer, kind, room)
 
 
 def split_rows(
@@ -95,7 +96,7 @@ def split_rows(
         raise DataError(f"{dataset.title}: there is no train split; it has {', '.join(loaded)}")
     texts = task.text_columns(loaded["train"].column_names)
     drop = dataset.on_bad_rows == "drop"
-    scanned = {name: scan_rows(rows, texts, task.label, drop=drop) for name, rows in loaded.items()}
+    scanned = {name: scan_rows(rows, texts, task, drop=drop) for name, rows in loaded.items()}
     whole = scanned["train"]
     facts = dict(task.describe(whole.rows))
     _check_labels(scanned)
@@ -132,22 +133,31 @@ def split_rows(
 
 
 def encode_splits(
-    task: Task, splits: Splits, tokenizer: Any, kind: BackboneKind = "encoder"
+    task: Task,
+    splits: Splits,
+    tokenizer: Any,
+    kind: BackboneKind = "encoder",
+    room: int | None = None,
 ) -> Prepared:
     """The features of split rows, from the cache where it has them."""
     tokenizer_hash = tokenizer_digest(tokenizer)
-    facts = splits.facts | {"kind": kind, "head": task.head_for(kind)}
+    facts = splits.facts | {"kind": kind, "head": task.head_for(kind), "room": room}
     features = {
         name: _features(task, rows, facts, tokenizer, tokenizer_hash)
         for name, rows in splits.rows.items()
     }
     for name, one in features.items():
         if not len(one):
-            raise DataError(f"{name} gives no example to learn from or to judge by: {one.left_out}")
+            why = ", ".join(f"{reason}: {count}" for reason, count in one.left_out.items())
+            raise DataError(
+                f"{name} gives no example to learn from or to judge by ({why or 'it is empty'}); "
+                "change the task's settings, or give other rows"
+            )
     report = splits.report | {
         "examples": {name: len(one) for name, one in features.items()},
         "tokens": {name: len(one.tokens) for name, one in features.items()},
         "truncated": {name: one.truncated for name, one in features.items()},
+        "cut": {name: dict(one.cut) for name, one in features.items() if one.cut},
         "examples_left_out": {
             name: dict(one.left_out) for name, one in features.items() if one.left_out
         },
@@ -159,7 +169,7 @@ def encode_splits(
 def _features(
     task: Task, rows: Rows, facts: Mapping[str, Any], tokenizer: Any, tokenizer_hash: str
 ) -> Features:
-    read = [*facts["columns"], *([task.label] if task.label else [])]
+    read = [*facts["columns"], *task.answer_columns]
     key = digest(
         _ENCODING,
         f"{type(task).__module__}.{type(task).__name__}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from tuneoff.data.text_keys import text_keys
 from tuneoff.datasets import Rows
 from tuneoff.datasets._faults import Faults
 from tuneoff.errors import DataError
+from tuneoff.tasks import Task
 
 _ROWS = 4096
 
@@ -57,14 +58,16 @@ class Scanned:
         return replace(self, rows=self.rows.select(indices), scan=self.scan.select(indices))
 
 
-def scan_rows(rows: Rows, texts: Sequence[str], label: str | None, *, drop: bool) -> Scanned:
-    """Reads the text columns and the label of every row once.
+def scan_rows(rows: Rows, texts: Sequence[str], task: Task, *, drop: bool) -> Scanned:
+    """Reads the text columns, the label and the answer of every row once.
 
-    Rows with a missing text or label are refused or, with `drop`, left out and counted.
+    Rows with a missing text, label or answer are refused or, with `drop`, left out and counted;
+    those that the task's settings do not want are left out and counted.
 
     Raises DataError with where the bad rows stand.
     """
-    columns = [*texts, *([label] if label else [])]
+    label = task.label
+    columns = [*texts, *task.answer_columns]
     rows.require(columns)
     names: dict[str, int] = {}
     faults = Faults(drop)
@@ -75,18 +78,21 @@ def scan_rows(rows: Rows, texts: Sequence[str], label: str | None, *, drop: bool
         values = list(zip(*(batch[name] for name in columns), strict=True))
         whole = []
         for offset, row in enumerate(values):
+            named = dict(zip(columns, row, strict=True))
             try:
-                reason = _reason(texts, label, row)
+                reason = _reason(task, named)
             except DataError as error:
                 raise DataError(f"{rows.where(start + offset)}: {error}") from None
             if reason:
                 reasons[reason] += 1
                 faults.add(rows.where(start + offset), reason)
+            elif unwanted := task.unwanted(named):
+                reasons[unwanted] += 1
             else:
                 whole.append(offset)
         if whole:
             kept.append(start + np.array(whole, np.int64))
-            keys.append(text_keys([[str(batch[name][at]) for at in whole] for name in texts]))
+            keys.append(text_keys([[_text(batch[name][at]) for at in whole] for name in texts]))
             if label:
                 found = (class_name(batch[label][at]) or "" for at in whole)
                 codes.append(np.array([names.setdefault(one, len(names)) for one in found]))
@@ -104,28 +110,35 @@ def scan_rows(rows: Rows, texts: Sequence[str], label: str | None, *, drop: bool
     return Scanned(kept_rows, scan, {**rows.left_out, **reasons})
 
 
-def _reason(texts: Sequence[str], label: str | None, values: tuple[Any, ...]) -> str | None:
+def _reason(task: Task, row: Mapping[str, Any]) -> str | None:
     """Why a row cannot be used, or None."""
-    if reason := _missing(texts, values):
-        return reason
-    return f"no {label}" if label and class_name(values[-1]) is None else None
-
-
-def _missing(texts: Sequence[str], values: tuple[Any, ...]) -> str | None:
-    for name, value in zip(texts, values, strict=False):
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return f"no {name}"
-        if isinstance(value, str):
-            if not value or value.isspace():
+    for name, value in row.items():
+        if name == task.label:
+            if class_name(value) is None:
+                return f"no {name}"
+        elif isinstance(value, str):
+            if (not value or value.isspace()) and name not in task.may_be_empty:
+                return f"no {name}"
+        elif _missing(value):
+            if name not in task.may_be_empty:
                 return f"no {name}"
         elif not isinstance(value, (int, float)):
             raise DataError(f"the column {name!r} holds a {type(value).__name__}, not a text")
     return None
 
 
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: Any) -> str:
+    return "" if _missing(value) else str(value)
+
+
 def _nothing_left(rows: Rows, reasons: Counter[str], count: int) -> str:
     why = ", ".join(f"{reason}: {times}" for reason, times in reasons.most_common())
     return (
-        f"{rows.where(0)}: none of {count} rows can be used ({why}). A split without labels cannot "
-        "be learned from or judged by; leave it out, or name another in its place"
+        f"{rows.where(0)}: none of {count} rows can be used ({why}). A split without answers "
+        "cannot be learned from or judged by; leave it out, name another in its place, or change "
+        "what the task leaves out"
     )

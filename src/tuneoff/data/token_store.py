@@ -64,7 +64,7 @@ def write(examples: Iterable[Examples], folder: Path, form: Form = "example") ->
     extras = _Extras(folder / "extras.arrow")
     for array in (offsets, ends):
         array.extend(np.zeros(1, np.int64))
-    truncated, left_out, segments = 0, Counter[str](), False
+    truncated, cut, left_out, segments = 0, Counter[str](), Counter[str](), False
     for piece in examples:
         lengths = np.fromiter(map(len, piece.ids), np.int64, len(piece.ids))
         offsets.extend(tokens.length + np.cumsum(lengths))
@@ -77,6 +77,7 @@ def write(examples: Iterable[Examples], folder: Path, form: Form = "example") ->
         segments = segments or bool(kinds.any())
         types.extend(kinds)
         truncated += piece.truncated
+        cut.update(piece.cut)
         left_out.update(piece.left_out)
     for array in (tokens, offsets, targets, types, ends):
         array.close()
@@ -85,7 +86,7 @@ def write(examples: Iterable[Examples], folder: Path, form: Form = "example") ->
         paths["token_type"].unlink()
     if form != "sequence":
         paths["target_offsets"].unlink()
-    facts = {"form": form, "truncated": truncated, "left_out": dict(left_out)}
+    facts = {"form": form, "truncated": truncated, "cut": dict(cut), "left_out": dict(left_out)}
     (folder / "facts.json").write_text(json.dumps(facts), "utf-8")
 
 
@@ -103,6 +104,7 @@ def read(folder: Path, fingerprint: str) -> Features:
         form=facts["form"],
         extras=_Extras.read(folder / "extras.arrow"),
         truncated=facts["truncated"],
+        cut=facts["cut"],
         left_out=facts["left_out"],
         fingerprint=fingerprint,
     )
@@ -119,8 +121,9 @@ def in_memory(examples: Iterable[Examples], form: Form = "example") -> Features:
     tokens = flat(ids, np.int32)
     kinds = [_types(piece, sum(map(len, piece.ids))) for piece in pieces]
     types = np.concatenate(kinds) if kinds else np.empty(0, np.uint8)
-    left_out = Counter[str]()
+    cut, left_out = Counter[str](), Counter[str]()
     for piece in pieces:
+        cut.update(piece.cut)
         left_out.update(piece.left_out)
     return Features(
         tokens=tokens,
@@ -139,6 +142,7 @@ def in_memory(examples: Iterable[Examples], form: Form = "example") -> Features:
         else None,
         token_type=types if types.any() else None,
         truncated=sum(piece.truncated for piece in pieces),
+        cut=dict(cut),
         left_out=dict(left_out),
     )
 

@@ -26,15 +26,16 @@ def tokenize(
     pairs: Sequence[str] | None = None,
     *,
     max_length: int | None,
+    special: bool = True,
 ) -> Tokenized:
-    """Token ids with the special tokens that the tokenizer adds, cut to max_length.
+    """Token ids with the special tokens that the tokenizer adds (`special`), cut to max_length.
 
     Equal to `tokenizer(text, pair, truncation=True, max_length=max_length)` for each row; a pair
     is cut at its longer text first. max_length None cuts nothing.
     """
     if tokenizer.is_fast:
-        return _tokenize_fast(tokenizer, texts, pairs, max_length)
-    return _tokenize_slow(tokenizer, texts, pairs, max_length)
+        return _tokenize_fast(tokenizer, texts, pairs, max_length, special)
+    return _tokenize_slow(tokenizer, texts, pairs, max_length, special)
 
 
 def check_length(tokenizer: Any, max_length: int) -> None:
@@ -48,7 +49,11 @@ def check_length(tokenizer: Any, max_length: int) -> None:
 
 
 def _tokenize_fast(
-    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None
+    tokenizer: Any,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    max_length: int | None,
+    special: bool,
 ) -> Tokenized:
     # The calls that `tokenizer(...)` makes, without offsets (short texts take three quarters of the
     # time) and with the overflow, which tells what was cut.
@@ -71,7 +76,7 @@ def _tokenize_fast(
     rows = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
     made = Tokenized([], [] if "token_type_ids" in tokenizer.model_input_names else None, 0)
     for some in _chunks(rows):
-        encodings = backend.encode_batch_fast(some, add_special_tokens=True)
+        encodings = backend.encode_batch_fast(some, add_special_tokens=special)
         made.ids.extend(one.ids for one in encodings)
         if made.types is not None:
             made.types.extend(one.type_ids for one in encodings)
@@ -92,13 +97,18 @@ def _chunks(rows: list[Any]) -> Iterator[list[Any]]:
 
 
 def _tokenize_slow(
-    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None
+    tokenizer: Any,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    max_length: int | None,
+    special: bool,
 ) -> Tokenized:
     arguments = (list(texts),) if pairs is None else (list(texts), list(pairs))
-    whole = tokenizer(*arguments, return_attention_mask=False, verbose=False)
+    how = {"return_attention_mask": False, "add_special_tokens": special}
+    whole = tokenizer(*arguments, **how, verbose=False)
     if max_length is None:
         return Tokenized(whole["input_ids"], whole.get("token_type_ids"), 0)
-    cut = tokenizer(*arguments, truncation=True, max_length=max_length, return_attention_mask=False)
+    cut = tokenizer(*arguments, truncation=True, max_length=max_length, **how)
     truncated = sum(
         len(short) < len(long)
         for short, long in zip(cut["input_ids"], whole["input_ids"], strict=True)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tuneoff.backbones.sites import Hook
 
 
+_SPEAKING = ("causal_lm", "seq2seq_lm")
+
+
 class LastLayer(Method):
     """Only the head is trained, on the frozen backbone's features; the cheapest."""
 
@@ -33,7 +36,7 @@ class LastLayer(Method):
     }
 
     def problems(self, backbone: Backbone) -> list[str]:
-        if backbone.head == "causal_lm" and not _output_sites(backbone):
+        if backbone.head in _SPEAKING and not _output_sites(backbone):
             return [
                 f"{backbone.options.model} has no output layer of its own to train; use "
                 "top_blocks or lora"
@@ -43,7 +46,7 @@ class LastLayer(Method):
     def build(self, backbone: Backbone, generator: torch.Generator) -> dict[str, Hook]:
         from tuneoff.backbones.sites import Own
 
-        if backbone.head != "causal_lm":
+        if backbone.head not in _SPEAKING:
             return {}
         return {name: Own(backbone.sites[name]) for name in _output_sites(backbone)}
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tuneoff.planning.survey import BackboneFacts, DataFacts, MethodFacts
 from tuneoff.runs import RunSpec
+from tuneoff.training.generation import BATCH_TOKENS
 from tuneoff.training.schedules import total_steps
 
 EFFICIENCY = {"cpu": 0.6, "cuda": 0.1}
@@ -58,7 +59,7 @@ def predict(
     forward = token_operations(backbone, data, 0)
     above = token_operations(backbone, data, method.lowest)
     owned = sum(
-        2.0 * s.inputs * s.outputs
+        2.0 * s.inputs * s.outputs * backbone.share(s, data)
         for s in backbone.sites
         if s.name in method.owned and s.kind == "linear" and s.block < backbone.blocks
     )
@@ -67,6 +68,7 @@ def predict(
     seen = min(count * spec.training.batch_size, epochs_of(spec, data) * data.examples["train"])
     training = seen * data.mean_length * per_token / rate + count * _STEP_SECONDS[device]
     evaluation = evaluated_tokens(spec, data) * (above if cached else forward) / rate
+    evaluation += _generating(spec, data, forward / rate, _STEP_SECONDS[device])
     read = sum(tokens for name, tokens in data.tokens.items() if _sees(spec, name))
     prefix = read * (forward - above) / rate if cached else 0.0
     loading = _LOAD_SECONDS + 4 * backbone.parameters / _LOAD_RATE
@@ -77,8 +79,20 @@ def measured(spec: RunSpec, data: DataFacts, cost: Mapping[str, Any]) -> Duratio
     """One run's time from the profile of its setting (`cost` of a line of `profiles.jsonl`)."""
     count = steps_of(spec, data)
     evaluation = cost["evaluation_seconds_per_token"] * evaluated_tokens(spec, data)
+    if _sees(spec, "test") and cost.get("generation_seconds_per_example") is not None:
+        evaluation += cost["generation_seconds_per_example"] * data.examples.get("test", 0)
     training = cost["step_seconds"] * count
     return Duration(training, evaluation, cost["prefix_seconds"], cost["load_seconds"], count)
+
+
+def _generating(spec: RunSpec, data: DataFacts, seconds: float, step: float) -> float:
+    """Seconds of writing the answers of the test split, each as long as it may be. seconds: of one
+    token through the model; step: of one token more for a batch of texts."""
+    if not data.written or not _sees(spec, "test"):
+        return 0.0
+    rows = data.examples.get("test", 0)
+    batches = -(-rows * (data.mean_length + data.written) // BATCH_TOKENS)
+    return float(rows * (data.mean_length + data.written) * seconds + batches * data.written * step)
 
 
 def evaluated_tokens(spec: RunSpec, data: DataFacts) -> float:
@@ -96,7 +110,7 @@ def _sees(spec: RunSpec, split: str) -> bool:
 def token_operations(backbone: BackboneFacts, data: DataFacts, lowest: int) -> float:
     """Operations per token of one forward pass through the blocks from `lowest` on."""
     products = sum(
-        2.0 * s.inputs * s.outputs
+        2.0 * s.inputs * s.outputs * backbone.share(s, data)
         for s in backbone.sites
         if s.kind == "linear" and lowest <= s.block < backbone.blocks
     )

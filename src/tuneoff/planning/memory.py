@@ -84,7 +84,7 @@ def predict(
     if micro_batch_tokens is not None:
         tokens = min(tokens, max(micro_batch_tokens, data.longest))
     item = 2 if training.precision in ("bf16", "fp16") else 4
-    kept = activation_floats(backbone, method, training.gradient_checkpointing)
+    kept = activation_floats(backbone, data, method, training.gradient_checkpointing)
     rows = tokens if backbone.head in ("causal_lm", "seq2seq_lm") else 0
     head = max((s.outputs for s in backbone.sites if s.kind == "linear"), default=0)
     logits = 3 * 4 * head * rows * data.labelled / max(1.0, data.mean_length)
@@ -118,8 +118,11 @@ def weight_bytes(spec: RunSpec, site: SiteFacts) -> float:
     return entries * (0.5 + scales) + bias
 
 
-def activation_floats(backbone: BackboneFacts, method: MethodFacts, checkpointing: bool) -> float:
-    """Numbers kept per token for the backward pass, in blocks from the lowest trained place on.
+def activation_floats(
+    backbone: BackboneFacts, data: DataFacts, method: MethodFacts, checkpointing: bool
+) -> float:
+    """Numbers kept per token of the input for the backward pass, in blocks from the lowest trained
+    place on.
 
     Each linear module keeps what comes out of it (the next operation's input), attention its
     result, the two norms and residuals of a block four rows of hidden size; with checkpointing a
@@ -128,7 +131,9 @@ def activation_floats(backbone: BackboneFacts, method: MethodFacts, checkpointin
     per_block: dict[int, float] = {}
     for site in backbone.sites:
         if site.kind == "linear" and method.lowest <= site.block < backbone.blocks:
-            per_block[site.block] = per_block.get(site.block, 5.0 * backbone.hidden) + site.outputs
+            share = backbone.share(site, data)
+            begin = 5.0 * backbone.hidden * share
+            per_block[site.block] = per_block.get(site.block, begin) + site.outputs * share
     if not per_block:
         return 2.0 * backbone.hidden / 8
     if checkpointing:

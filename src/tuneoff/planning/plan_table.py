@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuneoff.planning.warnings import warnings
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -106,6 +108,14 @@ def _notes(plan: Plan, console: Console) -> None:
             reasons.setdefault(f"{spec.backbone.name} / {spec.method.name}", reason)
     for name, reason in reasons.items():
         console.print(f"\n[bold]{name} will be skipped:[/] {escape(reason)}", highlight=False)
+    warned: dict[str, list[str]] = {}
+    for spec in plan.runs("run"):
+        for sentence in warnings(spec, plan.survey.backbone(spec)):
+            names = warned.setdefault(sentence, [])
+            name = f"{spec.backbone.name} / {spec.method.name}"
+            names += [] if name in names else [name]
+    for sentence, names in warned.items():
+        console.print(f"\n[bold]{', '.join(names)}:[/] {escape(sentence)}", highlight=False)
 
 
 def _times(plan: Plan) -> list[str]:

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuneoff.fit import head_of, kind_of
+from tuneoff.fit import head_of, kind_of, room_of
 from tuneoff.runs import RunSpec
 
 if TYPE_CHECKING:
     from tuneoff.backbones.backbone import Backbone, BackboneOptions
     from tuneoff.data.encoded import Prepared
     from tuneoff.study import BackboneSpec
+
+
+CROSSING = ("crossattention", "EncDecAttention", "encoder_attn")
+"""What modules of cross-attention are called."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,19 @@ class BackboneFacts:
     padded: bool
     head: str
     sites: tuple[SiteFacts, ...]
+    writer: int | None = None
+    """The first block of an encoder-decoder's second stack, which reads what is said."""
+    model_type: str = ""
+    """The architecture, as transformers calls it."""
+
+    def share(self, site: SiteFacts, data: DataFacts) -> float:
+        """Tokens that a site reads for each token of the input: what is said stands apart in an
+        encoder-decoder, but keys and values of cross-attention are of the input."""
+        if self.writer is None or site.block < self.writer:
+            return 1.0
+        crossing = any(word in site.name for word in CROSSING)
+        reads_input = crossing and site.role in ("key", "value")
+        return 1.0 if reads_input else data.said / max(1.0, data.mean_length)
 
     @property
     def parameters(self) -> int:
@@ -58,7 +75,9 @@ class BackboneFacts:
 @dataclass(frozen=True)
 class DataFacts:
     """A task's data in numbers. tokens, squares: per split, sum of the lengths and of their
-    squares; labelled: rows of the head per example (1 for classification)."""
+    squares; labelled: rows of the head per example (1 for classification); said: tokens that the
+    decoder of an encoder-decoder reads per example; written: tokens that are generated at most for
+    a row of test, in all beams together, 0 where none are."""
 
     fingerprint: str
     classes: tuple[str, ...]
@@ -68,6 +87,8 @@ class DataFacts:
     longest: int
     labelled: float
     report: Mapping[str, Any]
+    said: float = 0.0
+    written: int = 0
 
     @property
     def mean_length(self) -> float:
@@ -134,6 +155,14 @@ def method_key(spec: RunSpec) -> str:
     return f"{backbone_key(spec)} {spec.method.method} {settings}"
 
 
+def run_options(spec: RunSpec, dequantized_gb: float | None = None) -> BackboneOptions:
+    """How to load a run's backbone: as the study says, with the tokens that its task adds."""
+    from dataclasses import replace
+
+    tokens = spec.task.settings.new_tokens(head_of(spec.backbone, spec.task))
+    return replace(options_of(spec.backbone, dequantized_gb), new_tokens=tokens)
+
+
 def options_of(backbone: BackboneSpec, dequantized_gb: float | None = None) -> BackboneOptions:
     """How to load a study's backbone; `dequantized_gb`, where given, overrides its own."""
     from tuneoff.backbones.backbone import BackboneOptions
@@ -148,6 +177,7 @@ def options_of(backbone: BackboneSpec, dequantized_gb: float | None = None) -> B
         compute_dtype=backbone.compute_dtype,
         dtype=backbone.dtype,
         dequantized_cache_gb=kept if dequantized_gb is None else dequantized_gb,
+        new_cross_attention=backbone.new_cross_attention,
     )
 
 
@@ -164,6 +194,7 @@ def prepared_data(spec: RunSpec, tokenizer: Any) -> Prepared:
         split=data.split,
         limit=data.limit,
         kind=kind_of(spec.backbone),
+        room=room_of(spec.backbone),
     )
 
 
@@ -193,11 +224,15 @@ def survey(specs: list[RunSpec]) -> Survey:
 def _data_facts(spec: RunSpec) -> DataFacts:
     from tuneoff.backbones.backbone import load_tokenizer
 
-    prepared = prepared_data(spec, load_tokenizer(options_of(spec.backbone)))
+    prepared = prepared_data(spec, load_tokenizer(run_options(spec)))
     features = prepared.features
     train = features["train"]
     labelled = float(train.labelled(np.arange(len(train))).mean())
+    said = len(train.targets) if train.form == "sequence" else len(train.tokens)
+    generation = spec.task.settings.generation_for(prepared.facts["head"])
     return DataFacts(
+        said=said / max(1, len(train)),
+        written=generation.max_new_tokens * generation.num_beams if generation else 0,
         fingerprint=prepared.fingerprint,
         classes=tuple(prepared.facts.get("classes", ())),
         examples={name: len(one) for name, one in features.items()},
@@ -214,21 +249,16 @@ def _data_facts(spec: RunSpec) -> DataFacts:
 def _shape(spec: RunSpec, data: DataFacts) -> Backbone:
     from tuneoff.backbones.backbone import inspect
 
-    return inspect(
-        options_of(spec.backbone), head_of(spec.backbone, spec.task), max(1, len(data.classes))
-    )
+    return inspect(run_options(spec), head_of(spec.backbone, spec.task), max(1, len(data.classes)))
 
 
 def _backbone_facts(spec: RunSpec, shape: Backbone) -> BackboneFacts:
     from tuneoff.backbones.families import family_of
 
     quantized = spec.backbone.quantization != "none"
-    speaks = shape.head in ("causal_lm", "seq2seq_lm")
-    output = shape.model.get_output_embeddings() if speaks else None
-    tied = output is not None and output.weight is shape.model.get_input_embeddings().weight
+    owned = shape.parameters_by_site()
     sites = []
     for site in shape.sites.values():
-        own = sum(p.numel() for p in site.module.parameters(recurse=False))
         inside = 0 <= site.block < shape.blocks and site.kind == "linear" and not site.is_head
         sites.append(
             SiteFacts(
@@ -238,15 +268,27 @@ def _backbone_facts(spec: RunSpec, shape: Backbone) -> BackboneFacts:
                 site.block,
                 site.in_features,
                 site.out_features,
-                0 if tied and site.module is output else own,
+                owned[site.name],
                 site.is_head,
                 quantized and inside and site.role != "pooler",
             )
         )
-    config = shape.config
+    config = getattr(shape.config, "decoder", None) if shape.pair else shape.config
     hidden = getattr(config, "hidden_size", None) or getattr(config, "dim", None) or 0
+    places = [
+        site.block
+        for site in sites
+        if ".decoder." in f".{site.name}" and 0 <= site.block < shape.blocks
+    ]
     return BackboneFacts(
-        shape.kind, shape.blocks, int(hidden), family_of(shape) is None, shape.head, tuple(sites)
+        shape.kind,
+        shape.blocks,
+        int(hidden),
+        family_of(shape) is None,
+        shape.head,
+        tuple(sites),
+        model_type=shape.config.model_type,
+        writer=min(places, default=None) if shape.kind == "encoder_decoder" else None,
     )
 
 
@@ -254,6 +296,7 @@ def _method_facts(spec: RunSpec, shape: Backbone) -> MethodFacts:
     """Counts the hooks that the method builds on the weightless shape."""
     import torch
 
+    from tuneoff.backbones.new_tokens import hooks_of
     from tuneoff.backbones.sites import Own
 
     method = spec.method.settings
@@ -264,7 +307,7 @@ def _method_facts(spec: RunSpec, shape: Backbone) -> MethodFacts:
     if problems or method.alone:
         return unknown
     try:
-        hooks = method.build(shape, torch.Generator().manual_seed(0))
+        hooks = hooks_of(shape, method.build(shape, torch.Generator().manual_seed(0)))
     except Exception:  # noqa: BLE001 - the run itself will say what is wrong with the method
         return unknown
     owned = heads | {name for name, hook in hooks.items() if isinstance(hook, Own)}
@@ -284,7 +327,10 @@ def _method_facts(spec: RunSpec, shape: Backbone) -> MethodFacts:
         lowest=max(0, min((site.block for site in touched), default=0)),
         owned=owned,
         hook_weights=sum(p.numel() for p in matrices.values()),
-        trains_embeddings=any(site.kind == "embedding" for site in touched),
+        trains_embeddings=any(
+            isinstance(hook, Own) and shape.sites[name].kind == "embedding"
+            for name, hook in hooks.items()
+        ),
         stacks=any(hook.fused is not None for hook in hooks.values()),
         alone=False,
         problems=problems,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tuneoff.report import quantities as q
 from tuneoff.report.contents import Contents, Contest, Difference, MethodResult, Run
@@ -198,11 +199,28 @@ def data_facts(contest: Contest) -> list[Fact]:
     if "truncated" in data:
         text = ", ".join(f"{count:,} of {split}" for split, count in cut.items()) or "none"
         facts.append(Fact("truncated rows", text, bool(cut)))
+    facts += [Fact(name, text, True) for name, text in _counted(data)]
     if data.get("fingerprint"):
         facts.append(Fact("fingerprint", str(data["fingerprint"])))
     if len({(run.data or {}).get("fingerprint") for run in contest.runs if run.data}) > 1:
         facts.append(Fact("beware", "not all runs saw the same data", True))
     return facts
+
+
+def _counted(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was cut, and what was left out, by split and reason."""
+    for title, keys in (
+        ("what was cut", ("cut",)),
+        ("left out", ("left_out", "examples_left_out")),
+    ):
+        parts = [
+            f"{count:,} of {split} ({reason})"
+            for key in keys
+            for split, reasons in (data.get(key) or {}).items()
+            for reason, count in reasons.items()
+        ]
+        if parts:
+            yield title, ", ".join(parts)
 
 
 def versions(runs: list[Run]) -> list[Fact]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.fit import head_of
-from tuneoff.planning.survey import data_key, options_of, prepared_data
+from tuneoff.planning.survey import data_key, prepared_data, run_options
 from tuneoff.runs import RunSpec
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def data_record(report: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
         "leaked_test_rows",
         "leaks",
         "truncated",
+        "cut",
+        "examples_left_out",
         "tokens",
         "left_out",
         "made_splits",
@@ -80,7 +82,7 @@ def _load(spec: RunSpec, key: str, dequantized_gb: float | None) -> Loaded:
     from tuneoff.backbones.backbone import load, load_tokenizer
     from tuneoff.training.outcome import Material
 
-    options = options_of(spec.backbone, dequantized_gb)
+    options = run_options(spec, dequantized_gb)
     prepared = prepared_data(spec, load_tokenizer(options))
     classes = tuple(prepared.facts.get("classes", ()))
     head = head_of(spec.backbone, spec.task)

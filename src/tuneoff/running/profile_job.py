@@ -32,6 +32,7 @@ _LEAST_STEPS, _MOST_STEPS = 6, 200
 _STEP_SECONDS = 1.0
 _SAMPLE_TOKENS = 200_000
 _EVALUATED_EXAMPLES = 256
+_WRITTEN_EXAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,11 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
     steps, tokens, busy = _time_steps(cohort)
     training = meter.read()
     seconds_per_token = _time_evaluation(cohort, material)
-    inference_seconds, inference = _time_inference(cohort, material, meter)
+    inference_seconds, written, inference = _time_inference(cohort, material, meter)
     member = cohort.members[0]
+    evaluation = seconds_per_token * _evaluated_tokens(spec, whole, member)
+    if written is not None:
+        evaluation += written * len(whole.get("test", ()))
     sites = held.material.backbone.sites.values()
     return {
         "trainable_parameters": member.parameters.count,
@@ -83,7 +87,8 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
         "prefix_seconds": prefix,
         "train_seconds": statistics.median(steps) * member.steps + prefix,
         "evaluation_seconds_per_token": seconds_per_token,
-        "evaluation_seconds": seconds_per_token * _evaluated_tokens(spec, whole, member),
+        "evaluation_seconds": evaluation,
+        "generation_seconds_per_example": written,
         "busy": busy,
         "peak_memory_bytes": training.used - before - cache,
         "peak_reserved_bytes": training.reserved,
@@ -94,7 +99,7 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
             site.dequantized.nbytes for site in sites if site.dequantized is not None
         ),
         "adapter_bytes": sum(t.nbytes for t in member.parameters.tensors().values()),
-        "inference_seconds_per_example": inference_seconds,
+        "inference_seconds_per_example": inference_seconds if written is None else written,
         "prefix_cache_bytes": cache,
         "inference_peak_memory_bytes": inference.used - before - cache,
         "measured": "solo",
@@ -147,9 +152,12 @@ def _time_evaluation(cohort: Cohort, material: Material) -> float:
     return clock.seconds() / len(source.features[split].tokens)
 
 
-def _time_inference(cohort: Cohort, material: Material, meter: PeakMeter) -> tuple[float, Peak]:
-    """Seconds per new example and peak memory, with no prefix cached."""
-    from tuneoff.training.evaluation import evaluate
+def _time_inference(
+    cohort: Cohort, material: Material, meter: PeakMeter
+) -> tuple[float, float | None, Peak]:
+    """Seconds per new example, those of writing its answer in text (None where none is written; at
+    this little training answers are as long as they may be), and peak memory, nothing cached."""
+    from tuneoff.training.evaluation import evaluate, written
 
     split = "test" if "test" in material.features else "train"
     part = replace(material, features={split: _head(material.features[split])})
@@ -157,7 +165,13 @@ def _time_inference(cohort: Cohort, material: Material, meter: PeakMeter) -> tup
     meter.start()
     clock = _Clock(cohort)
     evaluate(cohort.passes, part, split)
-    return clock.seconds() / len(part.features[split]), meter.read()
+    seconds = clock.seconds() / len(part.features[split])
+    if material.generation() is None:
+        return seconds, None, meter.read()
+    some = part.features[split].take(np.arange(min(_WRITTEN_EXAMPLES, len(part.features[split]))))
+    clock = _Clock(cohort)
+    written(cohort.passes, material, some)
+    return seconds, clock.seconds() / len(some), meter.read()
 
 
 class _Clock:

@@ -28,6 +28,7 @@ _MORE = (
     "peak_resident_bytes",
     "prefix_cache_bytes",
     "prefix_seconds",
+    "generation_seconds_per_example",
     "busy",
     "with_dequantized_cache",
 )

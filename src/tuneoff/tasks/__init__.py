@@ -32,15 +32,17 @@ class Examples:
 
     ids: token ids of each example; types: its segment ids, or None; targets: int64, shaped as
     `Features` says of the form, end to end; target_lengths: (examples,) for the form `sequence`;
-    truncated: rows that were cut; left_out: reason -> what gave no example; extras: columns with
-    one entry per example that Arrow can hold (texts, numbers, lists of them), the same ones in
-    every piece: what the task needs later to make and to judge answers.
+    truncated: rows that were cut; cut: what was cut -> rows, where several things can be;
+    left_out: reason -> what gave no example; extras: columns with one entry per example that Arrow
+    can hold (texts, numbers, lists of them), the same ones in every piece: what the task needs
+    later to make and to judge answers.
     """
 
     ids: Sequence[Sequence[int]]
     targets: np.ndarray
     types: Sequence[Sequence[int]] | None = None
     truncated: int = 0
+    cut: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     target_lengths: np.ndarray | None = None
     extras: Mapping[str, Sequence[Any]] | None = None
@@ -79,6 +81,11 @@ class Task(Settings):
     """Metrics reported by default; the first is the one that methods are compared by."""
     label: ClassVar[str | None] = None
     """The column of the answer, where rows have one: splits are stratified by it."""
+    answer: ClassVar[str | None] = None
+    """The column of the right answer in words: rows without it are no use, but it does not count
+    where the same text is looked for in several splits. New rows need not have it."""
+    may_be_empty: ClassVar[frozenset[str]] = frozenset()
+    """Text columns that a row may leave empty."""
     answers_in_text: ClassVar[bool] = False
     """Whether `answers` gives texts and references, so that metrics of texts can be computed."""
 
@@ -94,8 +101,12 @@ class Task(Settings):
         """How targets are shaped for a head."""
         return self.form
 
-    def generation(self, head: Head) -> Generation | None:
+    def generation_for(self, head: Head) -> Generation | None:
         """How answers are generated; None for a task that generates nothing with this head."""
+        return None
+
+    def ends(self, head: Head, tokenizer: Any) -> Sequence[int] | None:
+        """The tokens that end a generated answer; None for those that the backbone names."""
         return None
 
     def problems(self, kind: BackboneKind) -> list[Problem]:
@@ -106,11 +117,20 @@ class Task(Settings):
         """The columns of text that the task reads, from those that the data has."""
         raise NotImplementedError
 
+    def new_tokens(self, head: Head) -> tuple[str, ...]:
+        """Tokens that the tokenizer gets where it does not know them, each with an embedding."""
+        return ()
+
+    def unwanted(self, row: Mapping[str, Any]) -> str | None:
+        """Why the task's settings leave a whole row out, or None. `row`: texts and answer."""
+        return None
+
     def describe(self, train: Rows) -> Mapping[str, Any]:
         """What the data decides, from the train split alone, as plain JSON data.
 
         Always `columns`: the text columns that are read. For classification `classes` too. What
-        `encode` is handed later also has `kind` and `head`, those of the backbone.
+        `encode` is handed later also has `kind` and `head`, those of the backbone, and `room`, the
+        most tokens that it can read (None: no bound).
         """
         raise NotImplementedError
 
@@ -139,10 +159,15 @@ class Task(Settings):
         self, rows: Rows, facts: Mapping[str, Any], tokenizer: Any, *, labelled: bool = True
     ) -> Any:
         """Iterates over `Examples`, some rows at a time."""
-        columns = [*facts["columns"], *([self.label] if self.label and labelled else [])]
+        columns = [*facts["columns"], *(self.answer_columns if labelled else [])]
         rows.require(columns)
         for batch in rows.batches(_ROWS, columns):
             yield self.encode(batch, facts, tokenizer)
+
+    @property
+    def answer_columns(self) -> list[str]:
+        """The columns that new rows need not have: the label, the answer in words."""
+        return [name for name in (self.label, self.answer) if name is not None]
 
     def losses(self, logits: torch.Tensor, layout: Layout) -> torch.Tensor:
         """Loss in nats of each row of the head, logits (rows, classes or vocabulary); for spans,

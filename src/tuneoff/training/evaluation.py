@@ -50,16 +50,23 @@ def evaluate(
         values = None if kept is None else kept.cpu().numpy()
         for member, one in enumerate(found):
             one.add(member, layout, losses, values)
-    settings = material.generation() if in_text else None
     generated: Sequence[Any] = [None] * members
-    if settings is not None:
-        from tuneoff.training.generation import generate
-
-        generated = generate(passes, task.prompts(features, tokenizer), settings)
+    if in_text and material.generation() is not None:
+        generated = written(passes, material, features)
     return [
         task.answers(one.outputs(new), features, material.classes, tokenizer)
         for one, new in zip(found, generated, strict=True)
     ]
+
+
+def written(passes: Passes, material: Material, features: Features) -> list[list[list[int]]]:
+    """What each member writes, as token ids, where the examples of a generating task ask."""
+    from tuneoff.training.generation import generate
+
+    task, tokenizer, settings = material.task, material.backbone.tokenizer, material.generation()
+    assert settings is not None
+    prompts = task.prompts(features, tokenizer)
+    return generate(passes, prompts, settings, end=task.ends(material.backbone.head, tokenizer))
 
 
 class _Collected:

@@ -30,8 +30,9 @@ class Features:
                 targets[target_offsets[i]:target_offsets[i + 1]] (encoder-decoders).
     extras: one row per example of what a task needs to make and judge answers (prompts,
     references, offsets into the text), or None; memory-mapped.
-    truncated: rows that were cut to the longest length; left_out: reason -> rows or blocks that
-    gave no example; fingerprint: hash of what the features were made from.
+    truncated: rows that were cut to the longest length; cut: what was cut -> rows; left_out:
+    reason -> rows or blocks that gave no example; fingerprint: hash of what the features were made
+    from.
     """
 
     tokens: np.ndarray
@@ -39,6 +40,7 @@ class Features:
     targets: np.ndarray
     token_type: np.ndarray | None = None
     truncated: int = 0
+    cut: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     fingerprint: str = ""
     form: Form = "example"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from tuneoff.study_parts import faults
 from tuneoff.study_settings import Group
@@ -53,6 +53,12 @@ class Generation(Group):
     """Draw from the likeliest tokens that together reach this probability alone."""
     seed: int = Field(default=0, ge=0)
     """Seed of the draws; every member and prompt has a stream of its own."""
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, handler: Any) -> dict[str, Any]:
+        """What has an effect alone, so that plain data makes the same settings again."""
+        idle = self.unused()
+        return {name: value for name, value in handler(self).items() if name not in idle}
 
     def unused(self) -> dict[str, str]:
         idle: dict[str, str] = {}

@@ -140,11 +140,20 @@ class Cohort:
                 "diverged",
                 f"the loss became {loss} at step {member.step + 1} of "
                 f"{member.steps} (learning rate {member.spec.learning_rate:g}); "
-                "try a smaller learning rate or a longer warm-up",
+                f"{self._overflow() or 'try a smaller learning rate or a longer warm-up'}",
             )
             return
         member.losses.append(loss)
         member.update()
+
+    def _overflow(self) -> str | None:
+        """Whether the arithmetic may be to blame, in a sentence."""
+        from tuneoff.planning.warnings import fp16_overflow
+
+        backbone = self.material.backbone
+        dtype = str(backbone.model.dtype).removeprefix("torch.")
+        precision = self.members[0].training.precision
+        return fp16_overflow(backbone.config.model_type, precision, dtype)
 
     def _parts(
         self, members: list[Member], batches: list[np.ndarray]
@@ -317,7 +326,7 @@ class Cohort:
         return outcome
 
     def _notes(self) -> list[str]:
-        notes = []
+        notes = [note] if (note := self._overflow()) else []
         if self.passes.entry > 0:
             notes.append(
                 f"the frozen part below place {self.passes.entry} of "

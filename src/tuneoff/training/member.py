@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuneoff.backbones.sites import Hook, Own
+from tuneoff.backbones.new_tokens import hooks_of
+from tuneoff.backbones.sites import Hook
 from tuneoff.data.batches import order
 from tuneoff.runs import RunSpec
 from tuneoff.training import optimizers, schedules
@@ -29,11 +30,9 @@ class Member:
         generator = torch.Generator().manual_seed(spec.seed + 1)
         method = spec.method.settings
         self.whole = Whole(method, backbone, generator) if method.alone else None
-        self.hooks: dict[str, Hook] = {} if self.whole else dict(method.build(backbone, generator))
-        if self.whole is None:
-            for site in backbone.head_sites:
-                if site.name not in self.hooks:
-                    self.hooks[site.name] = Own(site)
+        self.hooks: dict[str, Hook] = (
+            {} if self.whole else hooks_of(backbone, method.build(backbone, generator))
+        )
         self.stream = Stream(spec.seed, backbone.device)
         double = backbone.model.dtype == torch.float64  # only where a reference is computed
         for hook in self.hooks.values():

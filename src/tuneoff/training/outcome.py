@@ -34,7 +34,7 @@ class Material:
 
     def generation(self) -> Generation | None:
         """How answers are generated; None where they are not."""
-        return self.task.generation(self.backbone.head)
+        return self.task.generation_for(self.backbone.head)
 
     def selection_metric(self, task: TaskSpec) -> str:
         """The metric by which checkpoints, rates and seeds are chosen on the validation split."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.backbones.backbone import Backbone
+from tuneoff.backbones.kinds import positions_of
 from tuneoff.errors import BackboneError, DataError
 
 if TYPE_CHECKING:
@@ -75,18 +76,9 @@ def positions(backbone: Backbone) -> tuple[int | None, int | None]:
     positions are relative."""
     config = backbone.config
     if getattr(config, "encoder", None) is not None and getattr(config, "decoder", None):
-        return _positions(config.encoder), _positions(config.decoder)
-    both = _positions(config)
+        return positions_of(config.encoder), positions_of(config.decoder)
+    both = positions_of(config)
     return both, both
-
-
-def _positions(config: Any) -> int | None:
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is None or config.model_type in ("t5", "mt5", "umt5"):
-        return None
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        limit -= int(config.pad_token_id) + 1  # positions begin behind the padding's
-    return int(limit)
 
 
 def _some(found: Sequence[int], prompts: Sequence[Any]) -> str:
@@ -106,3 +98,24 @@ def end_of_text(backbone: Backbone) -> tuple[int, ...]:
         if ids is not None:
             return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
     return ()
+
+
+def start_of_text(backbone: Backbone) -> int:
+    """The token that a decoder of an encoder-decoder begins with.
+
+    Raises BackboneError when neither the configurations nor the tokenizer name one.
+    """
+    config, tokenizer = backbone.config, backbone.tokenizer
+    named = (
+        getattr(config, "decoder_start_token_id", None),
+        getattr(getattr(backbone.model, "generation_config", None), "decoder_start_token_id", None),
+        getattr(tokenizer, "cls_token_id", None),
+        getattr(config, "bos_token_id", None),
+    )
+    start = next((token for token in named if token is not None), None)
+    if start is None:
+        raise BackboneError(
+            f"generation: nothing names the token that {backbone.options.model!r} begins a text "
+            "with; set decoder_start_token_id in its config.json"
+        )
+    return int(start)

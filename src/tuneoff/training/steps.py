@@ -23,11 +23,11 @@ from torch import Tensor
 from tuneoff.backbones.attach import intercepted
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.families.family import Family
-from tuneoff.errors import BackboneError
 from tuneoff.training import layout as layouts
 from tuneoff.training.features import Features
 from tuneoff.training.kv_cache import KeyValues
 from tuneoff.training.layout import Layout
+from tuneoff.training.prompts import start_of_text
 
 Prompts = Sequence[Sequence[int]]
 
@@ -232,27 +232,6 @@ class ModelSteps:
 
     def _each(self, change: Any) -> None:
         self.kept = {name: change(value) for name, value in self.kept.items()}
-
-
-def start_of_text(backbone: Backbone) -> int:
-    """The token that a decoder of an encoder-decoder begins with.
-
-    Raises BackboneError when neither the configurations nor the tokenizer name one.
-    """
-    config, tokenizer = backbone.config, backbone.tokenizer
-    named = (
-        getattr(config, "decoder_start_token_id", None),
-        getattr(getattr(backbone.model, "generation_config", None), "decoder_start_token_id", None),
-        getattr(tokenizer, "cls_token_id", None),
-        getattr(config, "bos_token_id", None),
-    )
-    start = next((token for token in named if token is not None), None)
-    if start is None:
-        raise BackboneError(
-            f"generation: nothing names the token that {backbone.options.model!r} begins a text "
-            "with; set decoder_start_token_id in its config.json"
-        )
-    return int(start)
 
 
 def _left_padded(prompts: Prompts, fill: int) -> Tensor:

@@ -19,8 +19,9 @@ from torch import Tensor
 from tuneoff.backbones.attach import attach
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.families import family_of
+from tuneoff.backbones.new_tokens import hooks_of
 from tuneoff.backbones.padded import Padded
-from tuneoff.backbones.sites import Hook, Own
+from tuneoff.backbones.sites import Hook
 from tuneoff.data.batches import micro_batches
 from tuneoff.errors import BackboneError
 from tuneoff.methods import Method
@@ -95,10 +96,7 @@ def empty_hooks(backbone: Backbone, method: Method) -> dict[str, Hook]:
     """The hooks of a method and of the new head, as the engine makes them, not yet trained."""
     if method.alone:
         return {Whole.NAME: Whole(method, backbone, torch.Generator().manual_seed(0))}
-    hooks = dict(method.build(backbone, torch.Generator().manual_seed(0)))
-    for site in backbone.head_sites:
-        hooks.setdefault(site.name, Own(site))
-    return hooks
+    return hooks_of(backbone, method.build(backbone, torch.Generator().manual_seed(0)))
 
 
 @torch.no_grad()
