@@ -235,3 +235,29 @@ def test_four_bits_leave_new_parts_whole_and_train(architecture, tmp_path):
     loss = torch.nn.functional.cross_entropy(family.forward(layout), layout.targets)
     loss.backward()
     assert all(p.grad is not None for name, h in hooks.items() for p in h.parameters())
+
+
+def test_a_model_that_peft_rewrote_reads_answers_too(tmp_path):
+    """PEFT's prompt tuning puts virtual tokens in front of what the encoder reads."""
+    import peft
+
+    from tuneoff.backbones.padded import Wrapped
+
+    backbone = loaded("t5", tmp_path)
+    config = peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=3)
+    model = peft.get_peft_model(backbone.model, config).double()
+    data, attached = features(), Wrapped(backbone, model)
+    layout = layouts.build(data, [np.arange(len(data))], attached.reads, torch.device("cpu"))
+    with torch.no_grad():
+        logits = attached.forward(layout)
+        ids = padded(data.tokens, data.offsets, layout.order, 0)
+        mask = padded(np.ones_like(data.tokens), data.offsets, layout.order, 0)
+        labels = padded(data.targets, data.target_offsets, layout.order, -100)
+        said = padded(np.ones_like(data.targets), data.target_offsets, layout.order, 0)
+        theirs = model(
+            input_ids=ids, attention_mask=mask, labels=labels, decoder_attention_mask=said
+        ).logits[labels != -100]
+    torch.testing.assert_close(logits, theirs, rtol=0, atol=1e-12)
+    attach(backbone, [])
+    plain = Padded(backbone).forward(layout).detach()
+    assert (logits - plain).abs().max() > 1e-6

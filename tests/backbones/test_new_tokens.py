@@ -91,3 +91,16 @@ def test_folding_it_in_gives_the_same_model(backbone):
     merged = made[EMBEDDING].merged(site)["weight"]
     torch.testing.assert_close(merged[:100], site.module.weight[:100])
     torch.testing.assert_close(merged[100], made[EMBEDDING].rows[0])
+
+
+def test_our_own_gpt2_grows_alike(backbone):
+    from dataclasses import replace
+
+    own = load(replace(backbone.options, implementation="own"), "causal_lm")
+    assert own.new_rows == 1
+    ids = torch.tensor([[5, 100, 7, 100, 9]])
+    theirs = backbone.model(ids, attention_mask=torch.ones_like(ids)).logits
+    mine = own.model(ids, attention_mask=torch.ones_like(ids)).logits
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+    assert mine.shape[-1] == 101
+    assert own.model.get_output_embeddings().weight is own.model.get_input_embeddings().weight

@@ -339,7 +339,8 @@ def load(
                 )
                 encoder_decoder.name_tokens(model, tokenizer)
             else:
-                model, info = _from_hub(options, model_class(options, head), **kwargs, **quantize(""))
+                kwargs |= quantize("")
+                model, info = _from_hub(options, model_class(options, head), **kwargs)
             rows = new_tokens.grow(model, tokenizer) if options.new_tokens else 0
     finally:
         logging.set_verbosity(verbosity)

@@ -12,6 +12,7 @@ Axes: T tokens, R rows of the head, N new tokens, D features, V vocabulary befor
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,10 @@ def grow(model: Any, tokenizer: Any) -> int:
     new = len(tokenizer) - before
     if new <= 0:
         return 0
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if hasattr(model, "resize_token_embeddings"):
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    else:
+        _resize(model, new)
     tables = [model.get_input_embeddings(), model.get_output_embeddings()]
     for table in [table for table in tables if table is not None]:
         if table.weight.device.type != "meta":
@@ -49,6 +53,19 @@ def grow(model: Any, tokenizer: Any) -> int:
             if getattr(table, "bias", None) is not None:
                 table.bias[before:] = table.bias[:before].mean()
     return int(new)
+
+
+def _resize(model: Any, new: int) -> None:
+    """More rows in the tables of a model of ours."""
+    words, output = model.get_input_embeddings(), model.get_output_embeddings()
+    for table in [words, *([] if output is None or output.weight is words.weight else [output])]:
+        more = table.weight.new_zeros((new, table.weight.shape[1]))
+        table.weight = nn.Parameter(torch.cat([table.weight, more]), requires_grad=False)
+    model.config = dataclasses.replace(model.config, vocab_size=len(words.weight))
+    words.num_embeddings = len(words.weight)
+    if output is not None:
+        output.out_features = words.num_embeddings
+    model.tie()
 
 
 class NewRows(Hook):

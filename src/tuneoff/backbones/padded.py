@@ -86,23 +86,24 @@ class Padded:
 
     def _spoken(self, model: Any, kwargs: dict[str, Any], layout: Layout, bounds: Bounds) -> Tensor:
         """(R, V) of an encoder-decoder that reads its own targets, shifted by one."""
-        config = model.config
+        said, labelled = self._said(layout)
+        with intercepted(self.backbone, bounds), self._head_of(labelled, layout):
+            return model(**kwargs, **said, use_cache=False).logits  # type: ignore[no-any-return]
+
+    def _said(self, layout: Layout) -> tuple[dict[str, Tensor], Tensor]:
+        """What the decoder reads, (B, U) with its mask, and (R,) the places of labelled tokens."""
         assert layout.decoder_targets is not None
         assert layout.decoder_lengths is not None
         lengths = layout.decoder_lengths
         places = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
-        said = torch.full(places.shape, int(config.pad_token_id or 0), device=lengths.device)
+        said = torch.full_like(
+            places, int(self.backbone.config.pad_token_id or 0), dtype=torch.long
+        )
         said[places] = layout.decoder_targets.clamp(min=0)
         start = torch.full_like(said[:, :1], start_of_text(self.backbone))
+        read = torch.cat([start, said[:, :-1]], 1)
         labelled = places.flatten().nonzero().squeeze(1)[layout.rows]
-        with intercepted(self.backbone, bounds), self._head_of(labelled, layout):
-            logits: Tensor = model(
-                **kwargs,
-                decoder_input_ids=torch.cat([start, said[:, :-1]], 1),
-                decoder_attention_mask=places.long(),
-                use_cache=False,
-            ).logits
-        return logits
+        return {"decoder_input_ids": read, "decoder_attention_mask": places.long()}, labelled
 
     @contextmanager
     def _head_of(self, labelled: Tensor, layout: Layout) -> Iterator[None]:
@@ -154,18 +155,23 @@ class Wrapped(Padded):
         assert entry == 0, "a padded forward begins with the first block"
         config = self.backbone.model.config
         used = set(layout.ids.unique().tolist())
+        if layout.decoder_targets is not None:
+            used |= set(layout.decoder_targets.unique().tolist())
         free = next(i for i in range(config.vocab_size) if i not in used)
         ids, mask, _ = pad(layout, free)
         before, config.pad_token_id = config.pad_token_id, free  # decoders find the last real token
         self.model.train(layout.streams is not None)
         try:
             with _dropout(self.model, layout):
-                logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
+                said, labelled = self._said(layout) if layout.form == "sequence" else ({}, None)
+                logits: Tensor = self.model(input_ids=ids, attention_mask=mask, **said).logits
         finally:
             config.pad_token_id = before
             self.model.eval()
         if layout.one_row_per_sequence:
             return logits
+        if labelled is not None:
+            return logits.flatten(0, 1)[labelled]
         real = logits[:, -ids.shape[1] :]  # virtual tokens stand in front
         return real[mask.bool()][layout.rows]
 

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from tuneoff.backbones.sites import Hook
     from tuneoff.methods import Method
 
-TASK_TYPES = {"sequence_classification": "SEQ_CLS", "causal_lm": "CAUSAL_LM"}
+TASK_TYPES = {
+    "sequence_classification": "SEQ_CLS",
+    "causal_lm": "CAUSAL_LM",
+    "seq2seq_lm": "SEQ_2_SEQ_LM",
+    "question_answering": "QUESTION_ANS",
+}
 
 
 def common(backbone: Backbone) -> dict[str, Any]:
@@ -30,6 +35,8 @@ def common(backbone: Backbone) -> dict[str, Any]:
 def head_modules(backbone: Backbone) -> list[str]:
     """The modules that hold the new heads: the whole head where it stands outside the backbone
     (`classifier`), the layer itself where the backbone holds it (`bert.pooler.dense`)."""
+    if backbone.pair:
+        return [site.name for site in backbone.head_sites]
     inside = backbone.base_prefix + "."
     names = [
         site.name if site.name.startswith(inside) else site.name.split(".", 1)[0]
