@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 
 from tests.backbones import writing
 from tuneoff.backbones.backbone import BackboneOptions, load, load_tokenizer
+from tuneoff.data.encoded import prepare
 from tuneoff.datasets.arrow_rows import ArrowRows
 from tuneoff.errors import DataError
+from tuneoff.planning.warnings import fp16_overflow
 from tuneoff.registry import get
 from tuneoff.tasks import Outputs
 
@@ -188,3 +191,60 @@ def test_settings_survive_their_own_plain_data(name):
     length = "max_length" if name == "continuation" else "max_output_length"
     assert task(**{length: 99}).generation.max_new_tokens == 99
     assert task(**{length: 99}, generation={"max_new_tokens": 7}).generation.max_new_tokens == 7
+
+
+def prepared(tmp_path, task, rows, columns=None, **source):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = get("datasets", "jsonl")(train=path, **source)
+    tokenizer = writing.tokenizer("t5")
+    return prepare(task, dataset, tokenizer, columns=columns, kind="encoder_decoder")
+
+
+def test_rows_without_an_article_or_a_summary_are_refused_or_left_out_as_the_study_says(tmp_path):
+    task = get("tasks", "summarization")()
+    rows = [{"text": f"king {i}", "summary": "rose"} for i in range(30)]
+    rows[3]["text"], rows[5]["summary"] = "  ", None
+    with pytest.raises(DataError, match=r"(?s)2 bad rows.*line 4.*no text.*line 6.*no summary"):
+        prepared(tmp_path, task, rows)
+    report = prepared(tmp_path, task, rows, on_bad_rows="drop").report
+    assert report["left_out"]["train"] == {"no text": 1, "no summary": 1}
+
+
+def test_the_same_summary_of_other_articles_is_no_leak(tmp_path):
+    task = get("tasks", "summarization")()
+    rows = [{"text": f"king w{60 + i}", "summary": "rose"} for i in range(30)]
+    assert prepared(tmp_path, task, rows).report["leaks"] == []
+    test = tmp_path / "test.jsonl"
+    test.write_text(json.dumps({"text": "king w61", "summary": "another"}) + "\n")
+    assert prepared(tmp_path, task, rows, test=test).report["leaked_test_rows"] == 1
+    test.write_text(json.dumps({"text": "king w5", "summary": "rose"}) + "\n")
+    assert prepared(tmp_path, task, rows, test=test).report["leaked_test_rows"] == 0
+
+
+def test_a_column_of_answers_that_is_missing_is_named(tmp_path):
+    rows = [{"instruction": f"a king w{i}", "answer": "rose"} for i in range(30)]
+    task = get("tasks", "instruction")()
+    with pytest.raises(DataError, match="output"):
+        prepared(tmp_path, task, rows)
+    found = prepared(tmp_path, task, rows, columns={"output": "answer"})
+    assert sum(found.report["examples"].values()) == 30
+
+
+def test_a_filter_that_leaves_nothing_says_so(tmp_path):
+    rows = [{"instruction": f"w{60 + i}", "input": "", "output": "roses"} for i in range(30)]
+    task = get("tasks", "instruction")(max_response_characters=3)
+    with pytest.raises(DataError, match="output of more than 3 characters: 30"):
+        prepared(tmp_path, task, rows)
+    short = get("tasks", "instruction")(max_input_length=4)
+    with pytest.raises(DataError, match="prompt longer than max_input_length"):
+        prepared(tmp_path, short, rows)
+
+
+def test_t5_in_fp16_is_warned_of():
+    told = fp16_overflow("t5", "fp16", "float32")
+    assert told is not None
+    assert "bf16" in told
+    assert fp16_overflow("mt5", "fp32", "float16") == told
+    assert fp16_overflow("t5", "bf16", "bfloat16") is None
+    assert fp16_overflow("bert", "fp16", "float16") is None

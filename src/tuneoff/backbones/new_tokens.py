@@ -68,13 +68,19 @@ def _resize(model: Any, new: int) -> None:
     model.tie()
 
 
+def _table(site: Site) -> Tensor:
+    """(V + N, D) frozen embeddings."""
+    weight: Any = site.module.weight
+    return weight  # type: ignore[no-any-return]
+
+
 class NewRows(Hook):
     """The trained embeddings of new tokens, the last of the vocabulary. rows: (N, D)."""
 
     def __init__(self, rows: nn.Parameter, site: Site):
         super().__init__()
         self.rows = rows
-        self.first = site.module.weight.shape[0] - len(rows)
+        self.first = _table(site).shape[0] - len(rows)
 
     def after(self, x_tI: Tensor, y_tO: Tensor, site: Site) -> Tensor:
         place = x_tI - self.first
@@ -82,7 +88,7 @@ class NewRows(Hook):
         return torch.where((place >= 0)[..., None], own, y_tO)
 
     def merged(self, site: Site) -> dict[str, Tensor]:
-        weight = site.module.weight.detach().float().clone()
+        weight = _table(site).detach().float().clone()
         weight[self.first :] = self.rows.detach()
         return {"weight": weight}
 

@@ -37,7 +37,7 @@ class LanguageModelling(Task):
 
     head: ClassVar[str | None] = "causal_lm"
     form: ClassVar[Form] = "token"
-    metrics: ClassVar[tuple[str, ...]] = ("perplexity", "loss")
+    metrics: ClassVar[tuple[str, ...]] = ("perplexity", "loss", "mean_batch_perplexity")
 
     def text_columns(self, column_names: Sequence[str]) -> list[str]:
         return ["text"]
