@@ -181,6 +181,22 @@ class Contest(_Part):
         return f"{self.backbone} on {self.task}"
 
     @property
+    def validation_metric(self) -> str:
+        """What validation was judged by: the metric, or the loss where texts are written for the
+        test split alone."""
+        judged = [
+            run.score("validation", self.metric)
+            for run in [*self.runs, *self.probes]
+            if run.status == "done"
+        ]
+        return "loss" if judged and all(one is None for one in judged) else self.metric
+
+    @property
+    def validation_rises(self) -> bool:
+        """Whether more of `validation_metric` is better."""
+        return self.higher_is_better and self.validation_metric == self.metric
+
+    @property
     def ranked(self) -> list[MethodResult]:
         """Methods from best to worst; those without a score last."""
         sign = -1 if self.higher_is_better else 1

@@ -27,7 +27,7 @@ def draw_curves(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
     histories = {method: runs for method, runs in histories.items() if runs}
     if not histories:
         return None
-    metric = contest.metric
+    metric = contest.validation_metric
     figure = new_figure(0.5 + 1.0 * len(histories))
     grid = figure.subplots(len(histories), 2, sharex=True, sharey="col", squeeze=False)
     plot = Plot(
@@ -67,7 +67,8 @@ def draw_curves(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
 
 def _bound(axes: Axes, contest: Contest, side: int) -> None:
     """Runs that diverged leave the frame, rather than press all others flat."""
-    lines = [_points(run, side, contest.metric) for run in contest.runs if run.status == "done"]
+    metric = contest.validation_metric
+    lines = [_points(run, side, metric) for run in contest.runs if run.status == "done"]
     values = [value for line in lines for _, value in line]
     if values:
         low, high = min(values), max(values)

@@ -36,7 +36,7 @@ def rate_curves(contest: Contest) -> list[RateCurve]:
     for probe in contest.probes:
         if probe.learning_rate is not None:
             found = scores[probe.method][probe.learning_rate]
-            value = probe.score("validation", contest.metric)
+            value = probe.score("validation", contest.validation_metric)
             if probe.status == "done" and isinstance(value, int | float):
                 found.append(float(value))
     order = [result.method for result in contest.ranked]
@@ -53,7 +53,7 @@ def draw_rates(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
     curves = rate_curves(contest)
     if not curves:
         return None
-    metric = contest.metric
+    metric = contest.validation_metric
     rows = -(-len(curves) // 2)
     figure = new_figure(0.4 + 1.35 * rows)
     grid = figure.subplots(rows, min(2, len(curves)), sharey=True, squeeze=False)
@@ -70,7 +70,7 @@ def draw_rates(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
     for axes in panels[len(curves) :]:
         axes.set_visible(False)
     everything = [value for curve in curves for value in curve.means.values()]
-    worst = min if contest.higher_is_better else max
+    worst = min if contest.validation_rises else max
     failed_place = q.axis_value(metric, worst(everything)) if everything else 0.0
     for axes, curve in zip(panels, curves, strict=False):
         look = looks[curve.method]
@@ -104,5 +104,5 @@ def _chosen(contest: Contest, method: str, by_rate: Mapping[float, list[float]])
         near = [r for r in by_rate if abs(r - result.learning_rate) <= 1e-6 * r]
         return near[0] if near else result.learning_rate
     means = {rate: sum(found) / len(found) for rate, found in by_rate.items() if found}
-    best = max if contest.higher_is_better else min
+    best = max if contest.validation_rises else min
     return best(means, key=means.__getitem__) if means else None
