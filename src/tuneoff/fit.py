@@ -47,14 +47,14 @@ def room_of(backbone: BackboneSpec) -> int | None:
 
 def head_of(backbone: BackboneSpec, task: TaskSpec) -> Head:
     """The head that a task grows on a backbone; the configuration is read where that decides."""
-    if task.settings.head is not None:
+    if task.settings.any_backbone:
         return task.settings.head  # type: ignore[return-value]
     return task.settings.head_for(kind_of(backbone))
 
 
 def _task_problems(place: int, task: TaskSpec, backbone: BackboneSpec) -> list[Problem]:
     """What keeps a task from a backbone; nothing where the task takes any."""
-    if task.settings.head is not None:
+    if task.settings.any_backbone:
         return []
     return [
         Problem(

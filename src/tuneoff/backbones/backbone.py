@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 from tuneoff.backbones import drawing, encoder_decoder, new_tokens
+from tuneoff.backbones.checkpoint import check_body, check_files, check_tokenizer
 from tuneoff.backbones.kinds import kind_of_config, positions_of
-from tuneoff.backbones.names import BackboneKind, Head, builtin_names, folder_of
+from tuneoff.backbones.names import CLASSIFIERS, BackboneKind, Head, builtin_names, folder_of
 from tuneoff.backbones.site_map import find_sites
 from tuneoff.backbones.sites import Bounds, Site
 from tuneoff.errors import BackboneError
@@ -230,6 +231,10 @@ def model_class(options: BackboneOptions, head: Head) -> Any:
                 f"{head.replace('_', ' ')} form; heads: {', '.join(gpt2.CLASSES)}"
             )
         return gpt2.CLASSES[head]
+    if head == "encoder_classification":
+        from tuneoff.backbones.encoder_classifier import AutoEncoderClassifier
+
+        return AutoEncoderClassifier
     return {
         "sequence_classification": transformers.AutoModelForSequenceClassification,
         "causal_lm": transformers.AutoModelForCausalLM,
@@ -262,7 +267,7 @@ def inspect(
     Raises BackboneError when the configuration cannot be had or has no such head.
     """
     config = _config(options)
-    if head == "sequence_classification":
+    if head in CLASSIFIERS:
         config.num_labels = classes
     pair = head == "seq2seq_lm" and kind_of_config(config) == "encoder"
     config = encoder_decoder.pair_config(config, options.model) if pair else config
@@ -309,12 +314,13 @@ def load(
 
     device = torch.device(device)
     shape = inspect(options, head, len(classes))
+    check_files(options.model)
     kwargs: dict[str, Any] = {
         "dtype": getattr(torch, options.dtype),
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,
     }
-    if head == "sequence_classification":
+    if head in CLASSIFIERS:
         kwargs["num_labels"] = len(classes)
         kwargs["id2label"] = dict(enumerate(classes))
         kwargs["label2id"] = {name: index for index, name in enumerate(classes)}
@@ -351,6 +357,9 @@ def load(
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
     missing = {*info["missing_keys"], *_other_heads(info, shape, options)}
+    extra = () if shape.pair else info.get("unexpected_keys", ())
+    check_body(shape, missing, extra, model.config.model_type)
+    check_tokenizer(tokenizer, shape)
     new = frozenset(name.rsplit(".", 1)[0] for name in missing)
     backbone = _wrap(options, head, model, tokenizer, device, new, rows, shape.pair)
     if shape.pair and options.new_cross_attention == "frozen":

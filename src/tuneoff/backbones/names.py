@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 BackboneKind = Literal["encoder", "decoder", "encoder_decoder"]
-Head = Literal["sequence_classification", "causal_lm", "question_answering", "seq2seq_lm"]
+Head = Literal[
+    "sequence_classification",
+    "encoder_classification",
+    "causal_lm",
+    "question_answering",
+    "seq2seq_lm",
+]
+CLASSIFIERS = ("sequence_classification", "encoder_classification")
+"""Heads with one row of classes per text; the second on the encoder of an encoder-decoder alone."""
 BUILTIN = Path(__file__).parent / "builtin"
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from tuneoff.backbones import roles
+from tuneoff.backbones.names import CLASSIFIERS
 from tuneoff.backbones.sites import Kind, Site
 
-_NEW_HEADS = ("sequence_classification", "question_answering")
+_NEW_HEADS = (*CLASSIFIERS, "question_answering")
 
 
 def find_sites(
@@ -41,7 +42,7 @@ def find_sites(
         outside = not name.startswith(prefix)
         if two_stacks:
             outside = places[name] > blocks
-        is_head = (outside and head == "sequence_classification") or (
+        is_head = (outside and head in CLASSIFIERS) or (
             kind == "linear" and name in new_names and head in _NEW_HEADS
         )
         is_head = is_head or name.rsplit(".", 1)[-1] == "qa_outputs"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuneoff.errors import DataError
+
+if TYPE_CHECKING:
+    from tuneoff.datasets import Rows
 
 _WHOLE = re.compile(r"[+-]?\d+")
 
@@ -41,3 +44,26 @@ def ordered_classes(names: Iterable[str]) -> list[str]:
     if all(_WHOLE.fullmatch(name) for name in distinct):
         return sorted(distinct, key=lambda name: (int(name), name))
     return sorted(distinct)
+
+
+def classes_of(train: Rows) -> list[str]:
+    """The classes of the column `label`, in the order of their indices.
+
+    Raises DataError when there are not at least two of them.
+    """
+    train.require(["label"])
+    met: set[str] = set()
+    for batch in train.batches(columns=["label"]):
+        met.update(filter(None, map(class_name, batch["label"])))
+    if len(met) < 2:
+        raise DataError(
+            f"{train.where(0)}: the label column of train holds {len(met)} class"
+            f"{'' if len(met) == 1 else 'es'} ({', '.join(sorted(met)) or 'none'}); "
+            "classification needs two or more"
+        )
+    if len(met) == len(train) > 20:
+        raise DataError(
+            f"{train.where(0)}: every row of train has a label of its own ({len(met)}); is "
+            "`label` the right column? Say which one it is: `columns: {label: ...}`"
+        )
+    return list(train.class_names("label") or ordered_classes(met))

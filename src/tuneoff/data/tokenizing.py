@@ -38,6 +38,13 @@ def tokenize(
     return _tokenize_slow(tokenizer, texts, pairs, max_length, special)
 
 
+def marks_pairs(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts a special token between two texts."""
+    mask = tokenizer("a", "b", return_special_tokens_mask=True)["special_tokens_mask"]
+    first = mask.index(0)
+    return 1 in mask[first : len(mask) - mask[::-1].index(0)]
+
+
 def check_length(tokenizer: Any, max_length: int) -> None:
     """Raises DataError when the model behind the tokenizer takes fewer tokens than max_length."""
     own = tokenizer.model_max_length

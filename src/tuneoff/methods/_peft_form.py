@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TASK_TYPES = {
     "sequence_classification": "SEQ_CLS",
+    "encoder_classification": "SEQ_CLS",
     "causal_lm": "CAUSAL_LM",
     "seq2seq_lm": "SEQ_2_SEQ_LM",
     "question_answering": "QUESTION_ANS",

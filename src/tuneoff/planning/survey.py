@@ -247,9 +247,14 @@ def _data_facts(spec: RunSpec) -> DataFacts:
 
 
 def _shape(spec: RunSpec, data: DataFacts) -> Backbone:
-    from tuneoff.backbones.backbone import inspect
+    from tuneoff.backbones.backbone import inspect, load_tokenizer
+    from tuneoff.backbones.checkpoint import check_files, check_tokenizer
 
-    return inspect(run_options(spec), head_of(spec.backbone, spec.task), max(1, len(data.classes)))
+    options = run_options(spec)
+    shape = inspect(options, head_of(spec.backbone, spec.task), max(1, len(data.classes)))
+    check_files(options.model)
+    check_tokenizer(load_tokenizer(options), shape)
+    return shape
 
 
 def _backbone_facts(spec: RunSpec, shape: Backbone) -> BackboneFacts:

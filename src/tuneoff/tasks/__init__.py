@@ -89,6 +89,12 @@ class Task(Settings):
     answers_in_text: ClassVar[bool] = False
     """Whether `answers` gives texts and references, so that metrics of texts can be computed."""
 
+    @property
+    def any_backbone(self) -> bool:
+        """Whether its head is the same on every backbone, so that no configuration need be read
+        to know it."""
+        return self.head is not None
+
     def head_for(self, kind: BackboneKind) -> Head:
         """The head for a backbone of a kind: `encoder`, `decoder`, `encoder_decoder`.
 

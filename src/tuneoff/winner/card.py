@@ -135,21 +135,21 @@ def _peft_code(manifest: Manifest, heads: list[str]) -> str:
     if options.get("revision"):
         arguments.append(f"revision={options['revision']!r}")
     arguments.append(f"dtype=torch.{options['dtype']}")
-    auto = ["AutoModelForSequenceClassification", "AutoTokenizer"]
+    loader, others = _loader(manifest), ["AutoTokenizer"]
     quantized: list[str] = []
     if options["quantization"] != "none":
-        auto.append("BitsAndBytesConfig")
+        others.append("BitsAndBytesConfig")
         quantized = [_quantization_code(manifest, heads)]
         arguments.append("quantization_config=quantization")
     lines = [
         "import torch",
         "from peft import PeftModel",
-        f"from transformers import {', '.join(auto)}",
+        *_imports(loader, others),
     ]
     names = json.dumps(manifest.classes, ensure_ascii=False)
     return "\n".join([
         *lines, "", f"names = dict(enumerate({names}))", *quantized,
-        f"base = AutoModelForSequenceClassification.from_pretrained({', '.join(arguments)})",
+        f"base = {loader}.from_pretrained({', '.join(arguments)})",
         'model = PeftModel.from_pretrained(base, "FOLDER").eval()',
         'tokenizer = AutoTokenizer.from_pretrained("FOLDER")', _score_code(manifest),
     ])  # fmt: skip
@@ -170,11 +170,23 @@ def _quantization_code(manifest: Manifest, heads: list[str]) -> str:
 
 def _plain_code(manifest: Manifest, folder: str) -> str:
     return "\n".join([
-        "import torch",
-        "from transformers import AutoModelForSequenceClassification, AutoTokenizer", "",
-        f'model = AutoModelForSequenceClassification.from_pretrained("{folder}").eval()',
+        "import torch", *_imports(_loader(manifest), ["AutoTokenizer"]), "",
+        f'model = {_loader(manifest)}.from_pretrained("{folder}").eval()',
         f'tokenizer = AutoTokenizer.from_pretrained("{folder}")', _score_code(manifest),
     ])  # fmt: skip
+
+
+def _loader(manifest: Manifest) -> str:
+    """The class that loads the model: ours where transformers has none."""
+    alone = manifest.task.settings.get("head_on") == "encoder"
+    return "AutoEncoderClassifier" if alone else "AutoModelForSequenceClassification"
+
+
+def _imports(loader: str, others: list[str]) -> list[str]:
+    if loader == "AutoEncoderClassifier":
+        own = f"from tuneoff.backbones.encoder_classifier import {loader}"
+        return [f"from transformers import {', '.join(others)}", own]
+    return [f"from transformers import {', '.join([loader, *others])}"]
 
 
 def _score_code(manifest: Manifest) -> str:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneoff import fit, registry
+from tuneoff.backbones.names import CLASSIFIERS
 from tuneoff.datasets import SPLITS
 from tuneoff.errors import LedgerError, TuneoffError
 from tuneoff.ledger import Ledger
@@ -215,7 +216,7 @@ def _run_of(choice: Choice) -> _Run:
             f"run {record['run_id']}: its settings cannot be read ({error}); it was written by "
             "another version of tuneoff, so run the study again"
         ) from None
-    if task.head != "sequence_classification":
+    if task.head_for(fit.kind_of(spec)) not in CLASSIFIERS:
         raise TuneoffError(
             f"run {record['run_id']}: only classifiers can be handed over so far; the task "
             f"{settings['task']['task']} is none"

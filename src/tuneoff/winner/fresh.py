@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuneoff.backbones.names import CLASSIFIERS
 from tuneoff.settings import Settings
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _head(loaded: Any, tensors: Path) -> dict[str, Any]:
 
 
 def _is_head(site: Any, backbone: Any) -> bool:
-    return bool(site.is_head) and backbone.head == "sequence_classification"
+    return bool(site.is_head) and backbone.head in CLASSIFIERS
 
 
 def _bare(loaded: Any, texts: dict[str, list[str]], batch_size: int) -> np.ndarray:
@@ -128,20 +129,19 @@ def _library(
     loaded: Any, folder: Path, features: Features, rows: np.ndarray, batch_size: int
 ) -> np.ndarray:
     """Through the loaders that people use: PEFT's, or transformers' own."""
-    from transformers import AutoModelForSequenceClassification
-
-    from tuneoff.backbones.backbone import load
+    from tuneoff.backbones.backbone import load, model_class
 
     manifest, backbone = loaded.manifest, loaded.scorer.backbone
     if manifest.form == "model":
-        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        plain = replace(backbone.options, implementation="transformers")
+        model = model_class(plain, backbone.head).from_pretrained(folder)
         model.to(backbone.device)
     else:
         from peft import PeftModel
 
         # a head in float32 on a 16-bit backbone runs under autocast alone, which people do not set
         wide = replace(backbone.options, dtype="float32")
-        base = load(wide, "sequence_classification", manifest.classes, backbone.device)
+        base = load(wide, backbone.head, manifest.classes, backbone.device)
         model = PeftModel.from_pretrained(base.model, folder)
     model.eval()
     spans = [(features.offsets[row], features.offsets[row + 1]) for row in rows]
@@ -184,13 +184,14 @@ def plain_probabilities(
 
 def _requantized(job: Job, features: Features) -> np.ndarray:
     """The merged model, its weights rounded again: what merging costs who wants 4 bits back."""
-    from tuneoff.backbones.backbone import load
+    from tuneoff.backbones.backbone import kind_of, load
     from tuneoff.winner.manifest import read_manifest
     from tuneoff.winner.scorer import Scorer
 
     manifest = read_manifest(job.folder)
     options = replace(manifest.backbone_options(str(job.folder / "merged")), revision=None)
-    backbone = load(options, "sequence_classification", manifest.classes, job.device)
+    head = manifest.make_task().head_for(kind_of(options))
+    backbone = load(options, head, manifest.classes, job.device)
     return Scorer(backbone, {}, manifest.precision).probabilities(features, job.batch_size)
 
 
