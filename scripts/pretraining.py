@@ -168,7 +168,7 @@ def train(
         for optimizer in opts:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        losses.append(float(loss))
+        losses.append(loss.item())
         step, tokens = step + 1, tokens + count
         if clock() - saved_at > 60:
             saved_at = clock()
