@@ -18,8 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-HELD_OUT = 25  # of each 50 books
-
 
 def read_corpus(folder: Path) -> tuple[list[Path], str]:
     """The novels in the order of their names, and one hash over names and bytes."""
@@ -68,12 +66,18 @@ def lines_of(files: list[Path], every: int = 1) -> Iterator[str]:
         yield from paragraphs(file)[::every]
 
 
+def held_out_books(count: int) -> list[int]:
+    """One in fifty books; of a few, the last."""
+    return list(range(25, count, 50)) or [count - 1]
+
+
 class Windows:
-    """Windows of text: `train` from all books but two in a hundred, `held_out` from those."""
+    """Windows of text, from the books to learn from or from those that are held out."""
 
     def __init__(self, data: dict[str, Any], held_out: bool):
         self.ids = data["ids"]
-        books = [b for b in range(len(data["bytes"])) if (b % 50 == HELD_OUT) == held_out]
+        kept_back = held_out_books(len(data["bytes"]))
+        books = [b for b in range(len(data["bytes"])) if (b in kept_back) == held_out]
         self.ranges = np.stack([data["books"][books], data["books"][[b + 1 for b in books]]], 1)
         sizes = np.diff(self.ranges)[:, 0]
         self.shares = sizes / sizes.sum()
@@ -124,7 +128,7 @@ def meaning(
             counts_VC += np.bincount(pairs, minlength=len(counts_VC)).astype(np.float32)
     counts = torch.from_numpy(counts_VC.reshape(vocabulary, contexts))
     token_V1 = counts.sum(1, keepdim=True).clamp(min=1e-6)
-    smooth_1C = counts.sum(0, keepdim=True) ** 0.75
+    smooth_1C = counts.sum(0, keepdim=True).clamp(min=1e-6) ** 0.75
     expected = (token_V1 / token_V1.sum()) * (smooth_1C / smooth_1C.sum())
     ppmi = (counts / counts.sum() / expected).clamp(min=1).log()
     torch.manual_seed(seed)

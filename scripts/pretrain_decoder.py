@@ -21,7 +21,7 @@ import argparse
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,17 +149,56 @@ def prepare(files: list[Path], s: Settings, folder: Path) -> tuple[Any, dict[str
     return GPT2Tokenizer.from_pretrained(folder), data, vectors
 
 
-def main() -> None:
+def about(model: GPT2LMHeadModel, s: Settings, record: dict[str, Any]) -> str:
+    """The folder's README, with the figures of this run."""
+    parameters = sum(p.numel() for p in model.parameters())
+    found, corpus = record["held_out"], record["corpus"]
+    return f"""---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+tags: [gpt2, small, tuneoff]
+---
+
+# tuneoff-mini-gpt2
+
+A small GPT-2, made so that tuneoff can run every task for decoders at once, offline, on an ordinary
+laptop. It is a real pretrained decoder, but a tiny one: use it to try tuneoff, to teach, and to
+test; not to build a product on.
+
+| | |
+| --- | --- |
+| architecture | `GPT2LMHeadModel`: {s.layers} layers, hidden {s.hidden}, {s.heads} heads, {s.positions} positions, tied head |
+| parameters | {parameters:,}, stored in fp16 (load with `dtype=torch.float32`) |
+| tokenizer | byte-level BPE, {s.vocabulary:,} tokens, learned from the same novels |
+| data | {corpus["books"]} English novels, {corpus["tokens"] / 1e6:.1f} million tokens; public domain where copyright ends 70 years after the author's death |
+| seen | {record["tokens_seen"] / 1e6:.1f} million tokens in {record["steps"]:,} steps, {record["seconds"] / 60:.0f} minutes of one {record["device"]} |
+| perplexity on {len(corpus["held_out"])} held-out books | {math.exp(found["held_out_loss_128"]):.0f} in rows of 128 tokens, {math.exp(found["held_out_loss_512"]):.0f} in rows of 512; token frequencies alone {math.exp(found["unigram_loss"]):.0f}, random weights about {s.vocabulary:,} |
+| made with | `scripts/pretrain_decoder.py` |
+| licence | Apache-2.0, as tuneoff |
+
+## How it was trained
+
+The next token, on full rows of text. Token vectors start from co-occurrence counts (PPMI, then a
+truncated SVD), and one coordinate of them from token frequencies. Muon trains the layers' matrices,
+AdamW the rest; the rate rises for a moment and falls to zero in a line. All settings, the corpus
+hash and the loss curve are in `training.json`.
+"""  # noqa: E501 - rows of a table
+
+
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--novels", type=Path, required=True, help="folder of plain-text books")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     parser.add_argument("--work", type=Path, default=Path("build/pretrain_decoder"))
     parser.add_argument("--minutes", type=float, default=25, help="time for training alone")
     parser.add_argument("--steps", type=int, help="number of steps, instead of --minutes")
+    parser.add_argument("--vocabulary", type=int, default=Settings.vocabulary)
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     torch.set_num_threads(args.threads)
-    s, clock = Settings(), time.perf_counter()
+    s, clock = replace(Settings(), vocabulary=args.vocabulary), time.perf_counter()
 
     def say(text: str) -> None:
         print(f"[{time.perf_counter() - clock:6.0f} s] {text}", flush=True)
@@ -167,6 +206,8 @@ def main() -> None:
     files, corpus_hash = novels.read_corpus(args.novels)
     name = novels.key(corpus_hash, s.seed, s.vocabulary, s.hidden)
     tokenizer, data, vectors = prepare(files, s, args.work / f"prepared-{name}")
+    if len(tokenizer) != s.vocabulary:
+        raise SystemExit(f"the books give {len(tokenizer)} tokens; set --vocabulary to less")
     windows, held = novels.Windows(data, False), novels.Windows(data, True)
     counts_V = novels.counts_of(windows, s.vocabulary)
     say(f"{len(files)} books, {len(data['ids']):,} tokens, {held.bytes_per_token:.2f} bytes each")
@@ -213,7 +254,7 @@ def main() -> None:
             "books": len(files),
             "sha256": corpus_hash,
             "tokens": len(data["ids"]),
-            "held_out": [f.name for i, f in enumerate(files) if i % 50 == novels.HELD_OUT],
+            "held_out": [files[place].name for place in novels.held_out_books(len(files))],
             "held_out_bytes_per_token": round(float(held.bytes_per_token), 4),
         },
         "held_out": {
@@ -226,7 +267,7 @@ def main() -> None:
     }
     for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
         setattr(model.config, name, 0.1)  # for those who fine-tune; pretraining used none
-    pretraining.save_folder(model, tokenizer, record, args.out)
+    pretraining.save_folder(model, tokenizer, record, about(model, s, record), args.out)
     size = sum(file.stat().st_size for file in args.out.iterdir())
     say(f"folder: {args.out}, {size / 1e6:.1f} MB, {record['held_out']}")
 

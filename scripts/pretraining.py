@@ -21,6 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LIMITS = """
+## Limits
+
+- It knows the English of novels, mostly of the 19th century. "Movie", "computer" and whatever else
+  came later falls into pieces that mean little to it.
+- Novels of that time carry its prejudices about sex, class, race and faith, and the model learned
+  them.
+- It is tiny, and saw less text than a person reads in a month. What it writes looks like English
+  here and there; it knows no facts.
+- Dropout is 0.1 in `config.json` for fine-tuning; pretraining used none.
+"""
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal by Newton-Schulz iterations, in fp32, shape by shape.
@@ -69,6 +81,7 @@ class SampledSoftmax:
 
     def __init__(self, counts_V: np.ndarray, frequent: int, sampled: int):
         order = np.argsort(-counts_V, kind="stable")
+        frequent = min(frequent, len(order) // 4)
         self.frequent = torch.from_numpy(order[:frequent].copy())
         self.seldom, self.sampled = order[frequent:], sampled
         self.is_seldom = torch.zeros(len(counts_V), dtype=torch.bool)
@@ -187,8 +200,10 @@ def train(
     }
 
 
-def save_folder(model: Any, tokenizer: Any, record: dict[str, Any], folder: Path) -> None:
-    """Write the model beside its place in fp16, then move its files in; a README there stays."""
+def save_folder(
+    model: Any, tokenizer: Any, record: dict[str, Any], about: str, folder: Path
+) -> None:
+    """Write the model beside its place in fp16, with its README, then move its files in."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     model.cpu().eval().to(torch.float16).save_pretrained(part)
@@ -198,6 +213,7 @@ def save_folder(model: Any, tokenizer: Any, record: dict[str, Any], folder: Path
     kept = {name: kept[name] for name in kept if name not in ("is_local", "local_files_only")}
     facts.write_text(json.dumps(kept, indent=2) + "\n")
     (part / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    (part / "README.md").write_text(about + LIMITS, "utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     for file in part.iterdir():
         file.chmod(0o644)

@@ -165,6 +165,21 @@ def test_the_longest_column_is_cut_and_the_prompts_end_never(name):
         assert (features.targets != -100).sum() == 3
 
 
+def test_characters_of_several_tokens_are_cut_whole():
+    from tokenizers import pre_tokenizers
+    from transformers import GPT2Tokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    known = GPT2Tokenizer(vocab={letter: i for i, letter in enumerate(letters)}, merges=[])
+    task = Cloze(template="{text} so?", verbalizers={"0": "n", "1": "y"}, max_length=19)
+    data = ArrowRows.of([{"text": "\U0001f600" * 9, "label": str(i)} for i in range(2)])
+    features = task.features(data, task.describe(data) | {"head": "causal_lm"}, known)
+    whole = known("\U0001f600" * 3 + " so?")["input_ids"]
+    assert len(whole) == 16  # a fourth one, four bytes more, would not fit
+    assert features.tokens[: features.offsets[1]].tolist() == whole
+    assert features.truncated == 2
+
+
 def test_a_template_longer_than_the_model_is_refused():
     task = Cloze(max_length=8, verbalizers={"0": "bad", "1": "good"})
     data = ArrowRows.of([{"text": "a", "text_pair": "b", "label": str(i)} for i in range(2)])

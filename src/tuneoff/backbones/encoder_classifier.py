@@ -65,21 +65,21 @@ class _Pooled:
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-class T5EncoderForSequenceClassification(_Pooled, T5PreTrainedModel):
+class T5EncoderForSequenceClassification(_Pooled, T5PreTrainedModel):  # type: ignore[misc] # untyped there
     """T5, its encoder alone."""
 
     encoder_class = T5EncoderModel
     _keys_to_ignore_on_load_unexpected: ClassVar = [r"decoder", r"lm_head"]
 
 
-class MT5EncoderForSequenceClassification(_Pooled, MT5PreTrainedModel):
+class MT5EncoderForSequenceClassification(_Pooled, MT5PreTrainedModel):  # type: ignore[misc] # untyped there
     """mT5, its encoder alone."""
 
     encoder_class = MT5EncoderModel
     _keys_to_ignore_on_load_unexpected: ClassVar = [r"decoder", r"lm_head"]
 
 
-class UMT5EncoderForSequenceClassification(_Pooled, UMT5PreTrainedModel):
+class UMT5EncoderForSequenceClassification(_Pooled, UMT5PreTrainedModel):  # type: ignore[misc] # untyped there
     """umT5, its encoder alone."""
 
     encoder_class = UMT5EncoderModel

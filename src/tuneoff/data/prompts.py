@@ -82,25 +82,26 @@ class Template:
         quite those that it has in the prompt, so it is tried again until it fits."""
         cut = dict(row)
         while (excess := len(ids) - max_length) > 0:
-            pieces = {name: _ends(tokenizer, cut[name]) for name in self.columns}
+            pieces = {name: _starts(tokenizer, cut[name]) for name in self.columns}
             if not any(pieces.values()):
                 raise DataError(
                     f"the template alone has {len(ids)} tokens, and max_length is {max_length}; "
                     "raise max_length or shorten the template"
                 )
-            kept = {name: len(ends) for name, ends in pieces.items()}
+            kept = {name: len(starts) for name, starts in pieces.items()}
             for _ in range(min(excess, sum(kept.values()))):
                 kept[max(kept, key=lambda name: kept[name])] -= 1
-            for name, ends in pieces.items():
-                cut[name] = cut[name][: ends[kept[name] - 1] if kept[name] else 0]
+            for name, starts in pieces.items():
+                if kept[name] < len(starts):
+                    cut[name] = cut[name][: starts[kept[name]]]
             (ids,) = self._ids([cut], tokenizer, ends_text)
         return ids
 
 
-def _ends(tokenizer: Any, text: str) -> list[int]:
-    """Where each token of a text ends, in characters; of each character where the tokenizer
-    cannot say."""
+def _starts(tokenizer: Any, text: str) -> list[int]:
+    """Where each token of a text begins, in characters; each character where the tokenizer cannot
+    say. A character of several tokens is cut as a whole."""
     if not tokenizer.is_fast:
-        return list(range(1, len(text) + 1))
+        return list(range(len(text)))
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-    return [end for _, end in encoding.offsets]
+    return [min(start, len(text) - 1) for start, _ in encoding.offsets]

@@ -1,0 +1,142 @@
+"""The scripts that make the built-in decoder and encoder-decoder: their parts, and a run of each on
+a few pages."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def path():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    yield
+    sys.path.remove(str(ROOT / "scripts"))
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory):
+    """Three books of this project's own pages."""
+    folder = tmp_path_factory.mktemp("books")
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    for number in range(3):
+        text = "\n\n".join(page.read_text("utf-8") for page in pages[number::3])
+        (folder / f"{number}.txt").write_text(text, "utf-8")
+    return folder
+
+
+def model_size(folder: Path) -> int:
+    """Parameters in the file, tied ones once."""
+    from safetensors.torch import load_file
+
+    return sum(value.numel() for value in load_file(folder / "model.safetensors").values())
+
+
+def test_gaps_hold_what_the_input_lacks():
+    import pretrain_encoder_decoder as script
+
+    s, rng = script.Settings(), np.random.default_rng(0)
+    ids = rng.integers(100, 8000, (6, 64))
+    lost = script.gaps(6, 64, s, rng)
+    assert lost.sum(1).tolist() == [16] * 6
+    read, said = script.corrupted(ids, lost, s.vocabulary)
+    assert read.shape == (6, 64 - 16 + 5 + 1)
+    assert said.shape == (6, 16 + 5 + 1)
+    for row in range(6):
+        gaps: dict[int, list[int]] = {}
+        for token in said[row, :-1].tolist():
+            if token >= s.vocabulary - script.SENTINELS:
+                gaps[token] = []
+            else:
+                gaps[min(gaps)].append(token)
+        whole = [t for token in read[row, :-1].tolist() for t in gaps.get(token, [token])]
+        assert whole == ids[row].tolist()
+        assert read[row, -1] == said[row, -1] == script.EOS
+    assert len({tuple(row) for row in lost.tolist()}) == 6
+
+
+def test_the_sampled_softmax_estimates_the_whole_one():
+    from pretraining import SampledSoftmax
+
+    generator = torch.Generator().manual_seed(0)
+    hidden = 0.3 * torch.randn(40, 8, generator=generator, dtype=torch.float64)
+    table = torch.randn(800, 8, generator=generator, dtype=torch.float64)
+    truth = torch.randint(0, 800, (40,), generator=generator)
+    counts = np.arange(800)[::-1].copy()
+    whole = SampledSoftmax(counts, 100, 0).loss(hidden, table, truth, np.random.default_rng(0))
+    plain = torch.nn.functional.cross_entropy(hidden @ table.T, truth)
+    assert torch.allclose(whole, plain, atol=1e-12)
+    part = SampledSoftmax(counts, 100, 300)
+    drawn = [
+        part.loss(hidden, table, truth, np.random.default_rng(seed)).item() for seed in range(40)
+    ]
+    assert np.mean(drawn) == pytest.approx(plain.item(), abs=0.02)
+    assert np.std(drawn) > 1e-3
+    few = SampledSoftmax(counts, 100, 300)
+    few.seldom = few.seldom[:350]  # negative control: a sample taken to stand for half of the words
+    wrong = few.loss(hidden, table, truth, np.random.default_rng(0)).item()
+    assert abs(wrong - plain.item()) > 0.3
+
+
+def test_muons_update_is_nearly_orthogonal():
+    from pretraining import orthogonal
+
+    drawn = torch.randn(3, 24, 16, generator=torch.Generator().manual_seed(0))
+    sizes = torch.linalg.svdvals(orthogonal(drawn))
+    assert sizes.min() > 0.6
+    assert sizes.max() < 1.3
+    assert torch.linalg.svdvals(drawn).max() > 4
+
+
+def test_paragraphs_of_books_that_break_their_lines(tmp_path):
+    from novels import paragraphs
+
+    wrapped = tmp_path / "wrapped.txt"
+    wrapped.write_text("One _two_\nthree.\n\nFour\nfive.\n")
+    assert paragraphs(wrapped) == ["One two three.", "Four five."]
+    long = tmp_path / "long.txt"
+    long.write_text(("word " * 40 + "\n") * 2)
+    assert len(paragraphs(long)) == 2
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder_decoder"])
+def test_a_run_makes_a_folder_that_opens_and_has_learned(kind, books, tmp_path, capsys):
+    import importlib
+
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    script = importlib.import_module(f"pretrain_{kind}")
+    words = ["--novels", str(books), "--out", str(tmp_path / "out"), "--work", str(tmp_path / "w")]
+    script.main([*words, "--steps", "12", "--vocabulary", "500"])
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    held_out = record["held_out"]
+    last = held_out["held_out_loss_128" if kind == "decoder" else "held_out_loss_gaps"]
+    assert last < held_out["unigram_loss"] + 0.3
+    assert record["steps"] == 12
+    about = (tmp_path / "out" / "README.md").read_text()
+    assert f"{model_size(tmp_path / 'out'):,}, stored in fp16" in about
+    auto = AutoModelForCausalLM if kind == "decoder" else AutoModelForSeq2SeqLM
+    model, info = auto.from_pretrained(
+        tmp_path / "out", dtype=torch.float32, output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert len(tokenizer) == model.get_input_embeddings().weight.shape[0] == 500
+    text = "A study compares methods."
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    if kind == "decoder":
+        assert tokenizer.eos_token_id == model.config.eos_token_id == 499
+    else:
+        assert ids[-1] == tokenizer.eos_token_id == model.config.eos_token_id == 1
+        assert tokenizer.convert_tokens_to_ids("<extra_id_0>") == 499
+        assert tokenizer.convert_tokens_to_ids("<extra_id_99>") == 400
+    assert "parameters" in capsys.readouterr().out
