@@ -1,3 +1,4 @@
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from tests.data.tokenizers import tokenizer
+from tests.data.tokenizers import ALL, tokenizer
 from tuneoff.datasets.arrow_rows import ArrowRows
 from tuneoff.errors import DataError
 from tuneoff.tasks.text_classification import TextClassification
@@ -44,6 +45,36 @@ def test_a_second_text_is_read_where_there_is_one():
     assert features.token_type.tolist() == tokenizer("encoder")("a", "b")["token_type_ids"] * 2
     single = TASK.features(rows, {**facts, "columns": ["text"]}, tokenizer("encoder"))
     assert single.token_type is None
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_pair_is_parted_where_the_tokenizer_does_not(name):
+    known, data = tokenizer(name), [{"text": "good", "text_pair": "bad film"}]
+    rows = ArrowRows.of(data)
+    facts = {"columns": ["text", "text_pair"], "classes": ["no", "yes"]}
+    task = TextClassification(between=" and ")
+    found = task.features(rows, facts, known, labelled=False).tokens.tolist()
+    marked = name not in ("decoder", "gpt2")
+    assert found == known("good", ("" if marked else " and ") + "bad film")["input_ids"]
+    other = task.model_copy(update={"between": " , "})
+    changed = other.features(rows, facts, known, labelled=False).tokens.tolist()
+    assert (changed == found) == marked
+
+
+def test_an_encoder_decoder_is_asked_at_one_end():
+    known = copy.deepcopy(tokenizer("encoder"))
+    known.eos_token = "[SEP]"
+    facts = {"columns": ["text"], "classes": ["no", "yes"], "kind": "encoder_decoder"}
+    task = TextClassification()
+    fine = ArrowRows.of([{"text": "a good film"}])
+    assert len(task.features(fine, facts, known, labelled=False)) == 1
+    odd = ArrowRows.of([{"text": "a good film"}, {"text": "a [SEP] film"}])
+    with pytest.raises(DataError, match=r"'a \[SEP\] film' has the token that ends.*1 times too"):
+        task.features(odd, facts, known, labelled=False)
+    pooled = TextClassification(head_on="encoder")  # the mean is taken wherever the ends are
+    assert len(pooled.features(odd, facts, known, labelled=False)) == 2
+    with pytest.raises(DataError, match="puts no token at the end of a text"):
+        task.features(fine, facts, tokenizer("decoder"), labelled=False)
 
 
 def test_a_text_without_tokens_is_refused():
