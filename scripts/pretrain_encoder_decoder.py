@@ -313,12 +313,13 @@ def main(words: list[str] | None = None) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
     say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
-    say(f"before training: {held_out_loss(model, held_batches, 2)}")
+    before = held_out_loss(model, held_batches, 2)
+    say(f"before training: {before}")
 
     # what the decoder says: text, a sentinel in front of each gap, and the end
     counts_V = np.zeros(s.vocabulary, np.int64)
     rng = np.random.default_rng(2)
-    for _ in range(200):
+    for _ in range(100):
         counts_V += np.bincount(batches.draw(rng)[1].flatten().numpy(), minlength=s.vocabulary)
     blocks = [model.encoder.block, model.decoder.block]
     matrices = [
@@ -364,7 +365,8 @@ def main(words: list[str] | None = None) -> None:
         },
         "held_out": {
             "unigram_loss": round(unigram_loss(held_batches, counts_V, 20), 4),
-            **held_out_loss(model, held_batches, 20),
+            "before_training": before,
+            **held_out_loss(model, held_batches, 10),
         },
         "versions": {"torch": torch.__version__},
         **spent,

@@ -117,8 +117,11 @@ def test_a_run_makes_a_folder_that_opens_and_has_learned(kind, books, tmp_path, 
     script.main([*words, "--steps", "12", "--vocabulary", "500"])
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     held_out = record["held_out"]
-    last = held_out["held_out_loss_128" if kind == "decoder" else "held_out_loss_gaps"]
-    assert last < held_out["unigram_loss"] + 0.3
+    if kind == "decoder":  # it begins with the tokens' frequencies, and loses none of that
+        assert held_out["held_out_loss_128"] < held_out["unigram_loss"] + 0.3
+    else:
+        begin = held_out["before_training"]["held_out_loss_gaps"]
+        assert held_out["held_out_loss_gaps"] < begin - 0.2
     assert record["steps"] == 12
     about = (tmp_path / "out" / "README.md").read_text()
     assert f"{model_size(tmp_path / 'out'):,}, stored in fp16" in about
