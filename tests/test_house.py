@@ -114,7 +114,7 @@ def test_every_dependency_that_is_imported_is_declared() -> None:
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     block = project[project.index("\ndependencies = [") :].partition("]")[0]
     declared = {name.lower() for name in re.findall(r'"([\w-]+)[><=]', block)}
-    of_import = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
+    of_import = {"yaml": "pyyaml"}
     brought = {
         "pydantic_core": "pydantic",
         "markupsafe": "jinja2",
@@ -129,7 +129,7 @@ def test_every_dependency_that_is_imported_is_declared() -> None:
     for name, module in imported.items():
         if name in sys.stdlib_module_names or name in ("tuneoff", "__future__"):
             continue
-        library = of_import.get(name, brought.get(name, name))
+        library = of_import.get(name, brought.get(name, name.replace("_", "-")))
         assert library in declared, f"{module.relative_to(ROOT)} imports {name}"
 
 
