@@ -269,6 +269,8 @@ def inspect(
     config = _config(options)
     if head in CLASSIFIERS:
         config.num_labels = classes
+    if head == "question_answering":
+        config.num_labels = 2  # where an answer begins, where it ends
     pair = head == "seq2seq_lm" and kind_of_config(config) == "encoder"
     config = encoder_decoder.pair_config(config, options.model) if pair else config
     rows = 0
@@ -324,6 +326,11 @@ def load(
         kwargs["num_labels"] = len(classes)
         kwargs["id2label"] = dict(enumerate(classes))
         kwargs["label2id"] = {name: index for index, name in enumerate(classes)}
+    if head == "question_answering":
+        kwargs["num_labels"] = 2
+        if shape.config.model_type == "llama":
+            # here, and in no other Llama-style model, transformers calls the body `transformer`
+            kwargs["key_mapping"] = {r"^model\.": "transformer."}
     plain = [site.name for site in shape.sites.values() if _stays_whole(site, shape)]
 
     def quantize(prefix: str) -> dict[str, Any]:

@@ -164,10 +164,15 @@ class Wrapped(Padded):
         try:
             with _dropout(self.model, layout):
                 said, labelled = self._said(layout) if layout.form == "sequence" else ({}, None)
-                logits: Tensor = self.model(input_ids=ids, attention_mask=mask, **said).logits
+                made = self.model(input_ids=ids, attention_mask=mask, **said)
         finally:
             config.pad_token_id = before
             self.model.eval()
+        logits: Tensor = (
+            torch.stack([made.start_logits, made.end_logits], -1)
+            if layout.form == "span"
+            else made.logits
+        )
         if layout.one_row_per_sequence:
             return logits
         if labelled is not None:

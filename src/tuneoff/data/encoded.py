@@ -34,12 +34,13 @@ class Splits:
     """The rows of a study's splits, before any tokenizer: what `tuneoff plan` needs.
 
     facts: what the data decides (`columns`, and `classes` for classification); report: plain JSON
-    data about rows, made splits, what was left out, leaks.
+    data about rows, made splits, what was left out, leaks; on_bad_rows: the dataset's.
     """
 
     rows: dict[str, Rows]
     facts: dict[str, Any]
     report: dict[str, Any]
+    on_bad_rows: str = "error"
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def split_rows(
         ),
         "leaked_rows_dropped_from_train": dropped,
     }
-    return Splits({name: one.rows for name, one in scanned.items()}, facts, report)
+    rows = {name: one.rows for name, one in scanned.items()}
+    return Splits(rows, facts, report, dataset.on_bad_rows)
 
 
 def encode_splits(
@@ -142,8 +144,9 @@ def encode_splits(
     """The features of split rows, from the cache where it has them."""
     tokenizer_hash = tokenizer_digest(tokenizer)
     facts = splits.facts | {"kind": kind, "head": task.head_for(kind), "room": room}
+    seen = {"on_bad_rows": splits.on_bad_rows}
     features = {
-        name: _features(task, rows, facts, tokenizer, tokenizer_hash)
+        name: _features(task, rows, facts | seen | {"split": name}, tokenizer, tokenizer_hash)
         for name, rows in splits.rows.items()
     }
     for name, one in features.items():
@@ -161,6 +164,7 @@ def encode_splits(
         "examples_left_out": {
             name: dict(one.left_out) for name, one in features.items() if one.left_out
         },
+        "noted": {name: dict(one.noted) for name, one in features.items() if one.noted},
     }
     fingerprint = digest({name: one.fingerprint for name, one in features.items()})
     return Prepared(features, facts, report, fingerprint)
@@ -169,7 +173,7 @@ def encode_splits(
 def _features(
     task: Task, rows: Rows, facts: Mapping[str, Any], tokenizer: Any, tokenizer_hash: str
 ) -> Features:
-    read = [*facts["columns"], *task.answer_columns]
+    read = [*facts["columns"], *task.answer_columns(rows.column_names)]
     key = digest(
         _ENCODING,
         f"{type(task).__module__}.{type(task).__name__}",

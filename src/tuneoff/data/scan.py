@@ -61,13 +61,14 @@ class Scanned:
 def scan_rows(rows: Rows, texts: Sequence[str], task: Task, *, drop: bool) -> Scanned:
     """Reads the text columns, the label and the answer of every row once.
 
-    Rows with a missing text, label or answer are refused or, with `drop`, left out and counted;
-    those that the task's settings do not want are left out and counted.
+    Rows with a missing text, label or answer, and those in which the task finds a fault, are
+    refused or, with `drop`, left out and counted; those that the task's settings do not want are
+    left out and counted.
 
     Raises DataError with where the bad rows stand.
     """
     label = task.label
-    columns = [*texts, *task.answer_columns]
+    columns = [*texts, *task.answer_columns(rows.column_names)]
     rows.require(columns)
     names: dict[str, int] = {}
     faults = Faults(drop)
@@ -80,7 +81,7 @@ def scan_rows(rows: Rows, texts: Sequence[str], task: Task, *, drop: bool) -> Sc
         for offset, row in enumerate(values):
             named = dict(zip(columns, row, strict=True))
             try:
-                reason = _reason(task, named)
+                reason = _reason(task, texts, named) or task.fault(named)
             except DataError as error:
                 raise DataError(f"{rows.where(start + offset)}: {error}") from None
             if reason:
@@ -110,9 +111,11 @@ def scan_rows(rows: Rows, texts: Sequence[str], task: Task, *, drop: bool) -> Sc
     return Scanned(kept_rows, scan, {**rows.left_out, **reasons})
 
 
-def _reason(task: Task, row: Mapping[str, Any]) -> str | None:
-    """Why a row cannot be used, or None."""
+def _reason(task: Task, texts: Sequence[str], row: Mapping[str, Any]) -> str | None:
+    """Why a row cannot be used, or None; of answers in a form of their own the task knows."""
     for name, value in row.items():
+        if name not in (*texts, task.label, task.answer):
+            continue
         if name == task.label:
             if class_name(value) is None:
                 return f"no {name}"

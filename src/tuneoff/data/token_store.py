@@ -64,7 +64,8 @@ def write(examples: Iterable[Examples], folder: Path, form: Form = "example") ->
     extras = _Extras(folder / "extras.arrow")
     for array in (offsets, ends):
         array.extend(np.zeros(1, np.int64))
-    truncated, cut, left_out, segments = 0, Counter[str](), Counter[str](), False
+    truncated, segments = 0, False
+    cut, left_out, noted = Counter[str](), Counter[str](), Counter[str]()
     for piece in examples:
         lengths = np.fromiter(map(len, piece.ids), np.int64, len(piece.ids))
         offsets.extend(tokens.length + np.cumsum(lengths))
@@ -78,7 +79,8 @@ def write(examples: Iterable[Examples], folder: Path, form: Form = "example") ->
         types.extend(kinds)
         truncated += piece.truncated
         cut.update(piece.cut)
-        left_out.update(piece.left_out)
+        left_out += _left_out(piece)
+        noted.update(piece.noted)
     for array in (tokens, offsets, targets, types, ends):
         array.close()
     extras.close()
@@ -86,7 +88,13 @@ def write(examples: Iterable[Examples], folder: Path, form: Form = "example") ->
         paths["token_type"].unlink()
     if form != "sequence":
         paths["target_offsets"].unlink()
-    facts = {"form": form, "truncated": truncated, "cut": dict(cut), "left_out": dict(left_out)}
+    facts = {
+        "form": form,
+        "truncated": truncated,
+        "cut": dict(cut),
+        "left_out": dict(left_out),
+        "noted": dict(noted),
+    }
     (folder / "facts.json").write_text(json.dumps(facts), "utf-8")
 
 
@@ -106,6 +114,7 @@ def read(folder: Path, fingerprint: str) -> Features:
         truncated=facts["truncated"],
         cut=facts["cut"],
         left_out=facts["left_out"],
+        noted=facts["noted"],
         fingerprint=fingerprint,
     )
 
@@ -121,10 +130,11 @@ def in_memory(examples: Iterable[Examples], form: Form = "example") -> Features:
     tokens = flat(ids, np.int32)
     kinds = [_types(piece, sum(map(len, piece.ids))) for piece in pieces]
     types = np.concatenate(kinds) if kinds else np.empty(0, np.uint8)
-    cut, left_out = Counter[str](), Counter[str]()
+    cut, left_out, noted = Counter[str](), Counter[str](), Counter[str]()
     for piece in pieces:
         cut.update(piece.cut)
-        left_out.update(piece.left_out)
+        left_out += _left_out(piece)
+        noted.update(piece.noted)
     return Features(
         tokens=tokens,
         offsets=offsets,
@@ -144,6 +154,7 @@ def in_memory(examples: Iterable[Examples], form: Form = "example") -> Features:
         truncated=sum(piece.truncated for piece in pieces),
         cut=dict(cut),
         left_out=dict(left_out),
+        noted=dict(noted),
     )
 
 
@@ -186,6 +197,10 @@ def flat(lists: Any, dtype: type[np.generic]) -> np.ndarray:
     if not lists:
         return np.empty(0, dtype)
     return np.concatenate([np.asarray(one, dtype) for one in lists])
+
+
+def _left_out(piece: Examples) -> Counter[str]:
+    return Counter(piece.left_out) + Counter(piece.bad.values())
 
 
 def _types(piece: Examples, count: int) -> np.ndarray:

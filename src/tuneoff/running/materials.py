@@ -68,6 +68,7 @@ def data_record(report: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
         "examples_left_out",
         "tokens",
         "left_out",
+        "noted",
         "made_splits",
     )
     return {

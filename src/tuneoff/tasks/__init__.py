@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ROWS = 1024  # rows that are tokenized at a time
 UNLABELLED = -100
+ROW = "__row__"
+"""The column, beside those of the data, of where each row stands in its split."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,11 @@ class Examples:
     ids: token ids of each example; types: its segment ids, or None; targets: int64, shaped as
     `Features` says of the form, end to end; target_lengths: (examples,) for the form `sequence`;
     truncated: rows that were cut; cut: what was cut -> rows, where several things can be;
-    left_out: reason -> what gave no example; extras: columns with one entry per example that Arrow
-    can hold (texts, numbers, lists of them), the same ones in every piece: what the task needs
-    later to make and to judge answers.
+    left_out: reason -> what gave no example; bad: place in the batch -> why that row gave none,
+    which is refused, or left out and counted, as the study says; noted: what else was done to rows
+    -> how many; extras: columns with one entry per example that Arrow can hold (texts, numbers,
+    lists of them), the same ones in every piece: what the task needs later to make and to judge
+    answers.
     """
 
     ids: Sequence[Sequence[int]]
@@ -44,6 +48,8 @@ class Examples:
     truncated: int = 0
     cut: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    bad: Mapping[int, str] = field(default_factory=dict)
+    noted: Mapping[str, int] = field(default_factory=dict)
     target_lengths: np.ndarray | None = None
     extras: Mapping[str, Sequence[Any]] | None = None
 
@@ -131,12 +137,25 @@ class Task(Settings):
         """Why the task's settings leave a whole row out, or None. `row`: texts and answer."""
         return None
 
+    def fault(self, row: Mapping[str, Any]) -> str | None:
+        """Why a row, given as its texts and its answer, cannot be used; None where it can.
+
+        Rows without a text, a label or an `answer` never come here. Bad rows are refused, or left
+        out and counted, as the study says.
+        """
+        return None
+
+    def answer_columns(self, column_names: Sequence[str]) -> list[str]:
+        """The columns that new rows need not have: the label, the answer in words; by default no
+        others."""
+        return [name for name in (self.label, self.answer) if name is not None]
+
     def describe(self, train: Rows) -> Mapping[str, Any]:
         """What the data decides, from the train split alone, as plain JSON data.
 
         Always `columns`: the text columns that are read. For classification `classes` too. What
-        `encode` is handed later also has `kind` and `head`, those of the backbone, and `room`, the
-        most tokens that it can read (None: no bound).
+        `encode` is handed later also has `kind` and `head`, those of the backbone, `room`, the
+        most tokens that it can read (None: no bound), `split`, and `on_bad_rows` of the dataset.
         """
         raise NotImplementedError
 
@@ -145,7 +164,8 @@ class Task(Settings):
     ) -> Examples:
         """Some rows, given as columns, as examples in row order.
 
-        A batch without the label's column gets targets of `UNLABELLED` (-100).
+        A batch without the answer's columns gets targets of `UNLABELLED` (-100). `batch[ROW]`
+        says where the rows stand in the split.
         """
         raise NotImplementedError
 
@@ -164,16 +184,24 @@ class Task(Settings):
     def examples(
         self, rows: Rows, facts: Mapping[str, Any], tokenizer: Any, *, labelled: bool = True
     ) -> Any:
-        """Iterates over `Examples`, some rows at a time."""
-        columns = [*facts["columns"], *(self.answer_columns if labelled else [])]
-        rows.require(columns)
-        for batch in rows.batches(_ROWS, columns):
-            yield self.encode(batch, facts, tokenizer)
+        """Iterates over `Examples`, some rows at a time.
 
-    @property
-    def answer_columns(self) -> list[str]:
-        """The columns that new rows need not have: the label, the answer in words."""
-        return [name for name in (self.label, self.answer) if name is not None]
+        Raises DataError for rows that gave no example, unless the study leaves them out.
+        """
+        from tuneoff.datasets._faults import Faults
+
+        columns = [*facts["columns"], *(self.answer_columns(rows.column_names) if labelled else [])]
+        rows.require(columns)
+        faults = Faults(drop=facts.get("on_bad_rows") == "drop")
+        start = 0
+        for batch in rows.batches(_ROWS, columns):
+            end = start + len(next(iter(batch.values())))
+            made = self.encode({**batch, ROW: list(range(start, end))}, facts, tokenizer)
+            for place, reason in made.bad.items():
+                faults.add(rows.where(start + place), reason)
+            yield made
+            start = end
+        faults.settle()
 
     def losses(self, logits: torch.Tensor, layout: Layout) -> torch.Tensor:
         """Loss in nats of each row of the head, logits (rows, classes or vocabulary); for spans,

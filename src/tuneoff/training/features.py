@@ -31,8 +31,8 @@ class Features:
     extras: one row per example of what a task needs to make and judge answers (prompts,
     references, offsets into the text), or None; memory-mapped.
     truncated: rows that were cut to the longest length; cut: what was cut -> rows; left_out:
-    reason -> rows or blocks that gave no example; fingerprint: hash of what the features were made
-    from.
+    reason -> rows or blocks that gave no example; noted: what else was done to rows -> how many;
+    fingerprint: hash of what the features were made from.
     """
 
     tokens: np.ndarray
@@ -42,6 +42,7 @@ class Features:
     truncated: int = 0
     cut: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    noted: Mapping[str, int] = field(default_factory=dict)
     fingerprint: str = ""
     form: Form = "example"
     target_offsets: np.ndarray | None = None

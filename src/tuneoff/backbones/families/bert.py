@@ -19,7 +19,8 @@ from tuneoff.training.layout import Layout
 
 
 class Bert(Family):
-    """BERT: the pooler (dense, tanh) stands between the first token and the classifier."""
+    """BERT: the pooler (dense, tanh) stands between the first token and the classifier; a head that
+    marks spans reads every token as it is."""
 
     model_types: ClassVar[tuple[str, ...]] = ("bert",)
     pool = "first"
@@ -33,7 +34,7 @@ class Bert(Family):
         )
         return (
             plain
-            and backbone.head == "sequence_classification"
+            and backbone.head in ("sequence_classification", "question_answering")
             and not getattr(backbone.config, "is_decoder", False)
         )
 
@@ -98,9 +99,13 @@ class Bert(Family):
         return norm2(f + h, bounds)
 
     def finish(self, h_RD: Tensor, layout: Layout) -> Tensor:
+        if self.marks_spans:
+            return h_RD
         return torch.tanh(self.site("pooler.dense")(h_RD, layout.row_bounds))
 
     def logits(self, features_RD: Tensor, layout: Layout) -> Tensor:
+        if self.marks_spans:
+            return self.spans(features_RD, layout)
         features = layout.dropout(features_RD, self.head_dropout, layout.row_bounds)
         return self.backbone.sites["classifier"](features, layout.row_bounds)
 
@@ -119,6 +124,8 @@ class Roberta(Bert):
         return h_RD
 
     def logits(self, features_RD: Tensor, layout: Layout) -> Tensor:
+        if self.marks_spans:
+            return self.spans(features_RD, layout)
         bounds, sites = layout.row_bounds, self.backbone.sites
         h = layout.dropout(features_RD, self.head_dropout, bounds)
         h = torch.tanh(sites["classifier.dense"](h, bounds))

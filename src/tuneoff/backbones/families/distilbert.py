@@ -14,14 +14,14 @@ from tuneoff.training.layout import Layout
 
 
 class DistilBert(Family):
-    """DistilBERT for sequence classification."""
+    """DistilBERT for sequence classification and for spans."""
 
     model_types = ("distilbert",)
     pool = "first"
 
     @classmethod
     def serves(cls, backbone: Backbone) -> bool:
-        return backbone.head == "sequence_classification"
+        return backbone.head in ("sequence_classification", "question_answering")
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone)
@@ -73,6 +73,8 @@ class DistilBert(Family):
 
     def logits(self, features_RD: Tensor, layout: Layout) -> Tensor:
         bounds, sites = layout.row_bounds, self.backbone.sites
+        if self.marks_spans:
+            return self.spans(layout.dropout(features_RD, self.config.qa_dropout, bounds), layout)
         h = torch.relu(sites["pre_classifier"](features_RD, bounds))
         return sites["classifier"](
             layout.dropout(h, self.config.seq_classif_dropout, bounds), bounds

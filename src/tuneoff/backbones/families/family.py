@@ -40,7 +40,7 @@ class Family:
     @property
     def reads(self) -> Pool:
         """Which rows the head reads."""
-        if self.backbone.head == "question_answering":
+        if self.marks_spans:
             return "tokens"
         return "labelled" if self.backbone.head == "causal_lm" else self.pool
 
@@ -63,6 +63,15 @@ class Family:
     def logits(self, features_RD: Tensor, layout: Layout) -> Tensor:
         """(R, C)."""
         raise NotImplementedError
+
+    @property
+    def marks_spans(self) -> bool:
+        """Whether the head marks where an answer begins and ends."""
+        return self.backbone.head == "question_answering"
+
+    def spans(self, features_RD: Tensor, layout: Layout) -> Tensor:
+        """(R, 2) from the head that marks spans, the same in every architecture."""
+        return self.backbone.sites["qa_outputs"](features_RD, layout.row_bounds)
 
     def advance(self, h: Tensor | None, layout: Layout, entry: int, until: int) -> Tensor:
         """States at place `until` from those at `entry` (`h` is None for the token ids)."""

@@ -90,5 +90,7 @@ class Llama(Family):
         return self.site("norm")(h_RD, layout.row_bounds)
 
     def logits(self, features_RD: Tensor, layout: Layout) -> Tensor:
+        if self.marks_spans:
+            return self.spans(features_RD, layout)
         name = "score" if self.backbone.head == "sequence_classification" else "lm_head"
         return self.backbone.sites[name](features_RD, layout.row_bounds)
