@@ -208,10 +208,11 @@ def data_facts(contest: Contest) -> list[Fact]:
 
 
 def _counted(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What was cut, and what was left out, by split and reason."""
+    """What was cut, what was left out, and what else was done to rows, by split and reason."""
     for title, keys in (
         ("what was cut", ("cut",)),
         ("left out", ("left_out", "examples_left_out")),
+        ("rows of note", ("noted",)),
     ):
         parts = [
             f"{count:,} of {split} ({reason})"

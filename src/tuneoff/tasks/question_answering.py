@@ -33,7 +33,7 @@ from tuneoff.data.windows import (
     too_long,
 )
 from tuneoff.datasets import Rows
-from tuneoff.errors import Problem
+from tuneoff.errors import DataError, Problem
 from tuneoff.metrics import Predicted
 from tuneoff.study_parts import faults
 from tuneoff.tasks import ROW, UNLABELLED, Examples, Outputs, Task
@@ -132,6 +132,12 @@ class QuestionAnswering(Task):
         self, batch: Mapping[str, list[Any]], facts: Mapping[str, Any], tokenizer: Any
     ) -> Examples:
         check_length(tokenizer, self.max_length)
+        room = facts.get("room")
+        if room is not None and self.max_length > room:
+            raise DataError(
+                f"max_length {self.max_length} is more than the {room} tokens that the backbone "
+                f"reads; set max_length to {room} or less"
+            )
         # some questions have spaces in front, which would take room
         questions = [str(text).lstrip() for text in batch["question"]]
         contexts = [str(text) for text in batch["context"]]
