@@ -120,7 +120,7 @@ def _writing_problems(
     """A model that a method has rewritten writes by transformers' `generate`, or not at all."""
     if not (backbone.implementation == "own" and method.settings.alone):
         return []
-    if task.settings.generation(head_of(backbone, task)) is None:
+    if task.settings.generation_for(head_of(backbone, task)) is None:
         return []
     reason = (
         f"{method.method} rewrites the model, and the task {task.name} then has its texts from "

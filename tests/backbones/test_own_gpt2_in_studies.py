@@ -275,7 +275,7 @@ def test_what_writes_through_transformers_wants_transformers(
     lora = {"peft": {"peft_type": "LORA", "target_modules": ["c_attn"]}}
     check_fit(study(gpt2, lora, implementation="own"))
     kind = type(study(gpt2).tasks[0].settings)
-    monkeypatch.setattr(kind, "generation", lambda self, head: object())
+    monkeypatch.setattr(kind, "generation_for", lambda self, head: object())
     check_fit(study(gpt2, lora))
     check_fit(study(gpt2, "lora", implementation="own"))
     with pytest.raises(StudyError, match="set implementation of backbone b to transformers"):

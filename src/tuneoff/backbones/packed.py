@@ -42,7 +42,8 @@ class Packed:
     def put_back(self, x_T: Tensor) -> Tensor:
         """(T, ...) -> (B, L, ...), zero where there is no token."""
         whole = x_T.new_zeros((self.rows * self.columns, *x_T.shape[1:]))
-        return whole.index_copy(0, self.source_T, x_T).unflatten(0, (self.rows, self.columns))
+        padded: Tensor = whole.index_copy(0, self.source_T, x_T)
+        return padded.unflatten(0, (self.rows, self.columns))  # type: ignore[no-any-return]
 
     def grid(self, x_TD: Tensor, heads: int) -> Tensor:
         """(T, H * E) -> (B, H, W, E)."""

@@ -15,7 +15,7 @@ import torch
 
 from tuneoff.backbones.padded import Wrapped
 from tuneoff.training.generation import Generation
-from tuneoff.training.steps import start_of_text
+from tuneoff.training.prompts import start_of_text
 
 _NO_TOKEN = -1
 
