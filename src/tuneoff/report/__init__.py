@@ -22,7 +22,7 @@ def write_report(out: Path) -> list[Path]:
     """
     from tuneoff.report.contents import read_contents
     from tuneoff.report.page import page, text
-    from tuneoff.report.plots import draw_over_cells, draw_pictures
+    from tuneoff.report.plots import draw_over_contests, draw_pictures
     from tuneoff.report.published import beside, published_table
     from tuneoff.report.run_table import run_table
     from tuneoff.report.whole_file import write_whole
@@ -30,9 +30,9 @@ def write_report(out: Path) -> list[Path]:
     contents = read_contents(Path(out))
     pictures = draw_pictures(contents)
     published = beside(contents)
-    over_cells = draw_over_cells(published) if published else []
+    overall = draw_over_contests(contents, published)
     written = []
-    for picture in (picture for drawn in [over_cells, *pictures] for picture in drawn):
+    for picture in (picture for drawn in [overall, *pictures] for picture in drawn):
         for ending, content in (("png", picture.png), ("svg", picture.svg)):
             place = contents.folder / "plots" / f"{picture.stem}.{ending}"
             written.append(write_whole(place, content))
@@ -40,7 +40,7 @@ def write_report(out: Path) -> list[Path]:
     if published:
         table = published_table(published)
         written.append(write_whole(contents.folder / "published.csv", table))
-    drawn_of = (contents, pictures, published, over_cells)
+    drawn_of = (contents, pictures, published, overall)
     written.append(write_whole(contents.folder / "report.md", text(*drawn_of)))
     written.append(write_whole(contents.folder / "report.html", page(*drawn_of)))
     return written

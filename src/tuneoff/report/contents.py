@@ -105,6 +105,8 @@ class Run(_Part):
     settings: dict[str, Any] | None = None
     seed: int | None = None
     learning_rate: float | None = None
+    rate_from: str | None = None
+    """Who chose the rate: `study`, the `method`'s default, or `probes`."""
     classes: list[str] | None = None
     primary_metric: str | None = None
     metrics: dict[str, dict[str, Any] | None] | None = None

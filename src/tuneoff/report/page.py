@@ -32,10 +32,10 @@ def page(
     contents: Contents,
     pictures: Sequence[Sequence[Picture]],
     published: Beside | None = None,
-    over_cells: Sequence[Picture] = (),
+    overall: Sequence[Picture] = (),
 ) -> str:
-    """`report.html`. `pictures`: those of each contest, in the contents' order; `over_cells`: those
-    that compare cells with what is published."""
+    """`report.html`. `pictures`: those of each contest, in the contents' order; `overall`: those
+    that compare contests and cells with each other, and with what is published."""
     environment = _environment(autoescape=True)
     style, script = (
         environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
@@ -43,7 +43,7 @@ def page(
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.j2").render(
-        **_values(contents, pictures, published, over_cells),
+        **_values(contents, pictures, published, overall),
         style=Markup(style),
         script=Markup(script),
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
@@ -56,12 +56,12 @@ def text(
     contents: Contents,
     pictures: Sequence[Sequence[Picture]],
     published: Beside | None = None,
-    over_cells: Sequence[Picture] = (),
+    overall: Sequence[Picture] = (),
 ) -> str:
     """`report.md`, with links to the plots beside it."""
     environment = _environment(autoescape=False)
     environment.filters |= {"md": _markdown, "fence": _fence, "link": quote}
-    values = _values(contents, pictures, published, over_cells)
+    values = _values(contents, pictures, published, overall)
     found = environment.get_template("report.md.j2").render(**values)
     return re.sub(r"\n{3,}", "\n\n", found)
 
@@ -94,13 +94,13 @@ def _values(
     contents: Contents,
     pictures: Sequence[Sequence[Picture]],
     published: Beside | None,
-    over_cells: Sequence[Picture],
+    overall: Sequence[Picture],
 ) -> dict[str, Any]:
     """What both templates show."""
     return {
         "contents": contents,
         "published": published,
-        "over_cells": over_cells,
+        "overall": overall,
         "sections": [
             _section(contest, drawn, number)
             for number, (contest, drawn) in enumerate(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from tuneoff.report.contents import Contents, Contest
+from tuneoff.report.effects import effects
 from tuneoff.report.plots.bars import draw_memory, draw_parameters, draw_training_time
 from tuneoff.report.plots.cells import draw_chart, draw_comparison
 from tuneoff.report.plots.confusion import draw_confusion
@@ -15,6 +16,7 @@ from tuneoff.report.plots.quality import draw_quality
 from tuneoff.report.plots.rates import draw_rates
 from tuneoff.report.plots.style import house_style, looks
 from tuneoff.report.plots.svg import Picture, render
+from tuneoff.report.plots.sweeps import draw_effects
 from tuneoff.report.plots.trade import draw_trade
 from tuneoff.report.published import Beside
 
@@ -33,11 +35,14 @@ def draw_pictures(contents: Contents) -> list[list[Picture]]:
     return pictures
 
 
-def draw_over_cells(published: Beside) -> list[Picture]:
-    """The plots that compare a study's cells with each other and with what is published."""
+def draw_over_contests(contents: Contents, published: Beside | None) -> list[Picture]:
+    """The plots that compare contests and cells with each other, and with what is published."""
+    plots: list[Plot | None] = []
     with house_style():
-        plots = [draw_comparison(published)]
-        plots += [draw_chart(published, chart) for chart in published.charts]
+        if published is not None:
+            plots.append(draw_comparison(published))
+            plots += [draw_chart(published, chart) for chart in published.charts]
+        plots.append(draw_effects(effects(contents)))
         drawn = []
         for plot in filter(None, plots):
             plot.stem = plot.kind
