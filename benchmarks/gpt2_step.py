@@ -252,7 +252,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         folder = folder_of(args, Path(root))
         for method in args.methods.split(","):
-            rows += measured(folder, data, method, args)
+            found = measured(folder, data, method, args)
+            print("\n".join(found), flush=True)
+            rows += found
+            gc.collect()  # the next method's models need the memory
     section = page(args, rows, data)
     print(section)
     if args.out:
