@@ -149,7 +149,9 @@ def main() -> None:
     """All rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--cohort", action="store_true", help="the rows of a cohort alone")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
     torch.set_num_threads(1)
     net, texts = model(), prompts()
     options = BackboneOptions("gpt2 4x256")
@@ -162,7 +164,7 @@ def main() -> None:
         seeds = range(len(hooks))
         return generate_attached(backbone, family, texts, settings, seeds=seeds, end=())
 
-    for batch in (8, 32):
+    for batch in () if arguments.cohort else (8, 32):
         print(
             row(
                 f"{PROMPTS} prompts, greedy, GPT-2 4x256 (transformers: batch {batch})",
@@ -172,15 +174,16 @@ def main() -> None:
             ),
             flush=True,
         )
-    print(
-        row(
-            f"{PROMPTS} prompts, 4 beams, GPT-2 4x256 (transformers: batch 8)",
-            lambda: ours([{}], 4),
-            lambda: [theirs(net, texts, 8, 4)],
-            rounds,
-        ),
-        flush=True,
-    )
+    if not arguments.cohort:
+        print(
+            row(
+                f"{PROMPTS} prompts, 4 beams, GPT-2 4x256 (transformers: batch 8)",
+                lambda: ours([{}], 4),
+                lambda: [theirs(net, texts, 8, 4)],
+                rounds,
+            ),
+            flush=True,
+        )
     cohort = members(backbone, 4)
     attach(backbone, [])
     adapted = [with_peft(net, hooks) for hooks in cohort]

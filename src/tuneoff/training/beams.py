@@ -36,9 +36,12 @@ class Beams:
     def extend(
         self, log_probs_PBV: Tensor, new: int, settings: Generation, ends: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """One more token: the beam that each open beam goes on from and its token, (P, B) each."""
+        """One more token: the beam that each open beam goes on from and its token, (P, B) each.
+
+        Adds the beams' scores to `log_probs_PBV` in place.
+        """
         beams, vocabulary = log_probs_PBV.shape[1:]
-        total = (log_probs_PBV + self.score_PB[:, :, None]).flatten(1)
+        total = log_probs_PBV.add_(self.score_PB[:, :, None]).flatten(1)
         # So many that B of them do not end.
         count = min(max(2, 1 + len(ends)) * beams, total.shape[1])
         score_PC, index_PC = total.topk(count, dim=1)

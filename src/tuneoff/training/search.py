@@ -58,7 +58,7 @@ def _search_one(
     rows = torch.arange(len(front), device=steps.device)
     ended = torch.zeros(len(front), dtype=torch.bool, device=steps.device)
     for new in range(room):
-        scores = logits.to(torch.float32, copy=True)
+        scores = logits.float()
         if settings.no_repeat_ngram_size or new < settings.min_new_tokens:
             history = torch.cat([front, written[:, :new]], 1)[rows]
             scores = constrain(scores, history, new, settings, stop)
