@@ -47,6 +47,8 @@ def _words(effect: Effect) -> str:
 
 
 def _label(effect: Effect, value: Any) -> str:
+    if value is None:
+        return "none"
     if effect.setting == "model size":
         return q.count(value)
     if isinstance(value, list):
