@@ -104,7 +104,7 @@ def _contest(ledger: Ledger, records: list[Record]) -> Contest:
     notes: list[str] = []
     records = _current(records, notes)
     metric_name = first["primary_metric"]
-    metric: Metric = registry.get("metrics", metric_name)()
+    metric = _metric(first)
     entries = _entries(records)
     columns = _read_predictions(ledger, entries, metric_name, notes)
     labels, comparison = np.zeros(0, np.int64), None
@@ -133,6 +133,16 @@ def _contest(ledger: Ledger, records: list[Record]) -> Contest:
         first["backbone"], first["task"], metric_name, metric, first.get("classes") or [],
         entries, labels, comparison, notes, probes,
     )  # fmt: skip
+
+
+def _metric(record: Record) -> Metric:
+    """The metric of a run, with the settings that it was measured with."""
+    name = record["primary_metric"]
+    given = (record["settings"].get("task") or {}).get("metrics") or {}
+    metric: Metric = registry.get("metrics", name).model_validate_json(
+        json.dumps(given.get(name) or {})
+    )
+    return metric
 
 
 def _is_of(record: Record, other: Record) -> bool:

@@ -64,6 +64,17 @@ def _task_problems(place: int, task: TaskSpec, backbone: BackboneSpec) -> list[P
     ]
 
 
+def _metric_problems(place: int, task: TaskSpec) -> list[Problem]:
+    """What keeps scores from being measured at the end, seen before anything is trained."""
+    return [
+        Problem(
+            f"tasks[{place}].{'metric' if name == task.metric else 'metrics'}", f"{name}: {reason}"
+        )
+        for name, metric in task.all_metrics.items()
+        for reason in metric.problems()
+    ]
+
+
 @cache
 def _shape(backbone: BackboneSpec, head: str) -> Backbone:
     from tuneoff.backbones.backbone import BackboneOptions, inspect
@@ -89,6 +100,9 @@ def check_fit(study: Study, source: str = "study", inspect: Inspect = shape) -> 
     places = {backbone.name: number for number, backbone in enumerate(study.backbones)}
     tasks = {task.name: number for number, task in enumerate(study.tasks)}
     failed: set[str] = set()
+    found += [
+        one for place, task in enumerate(study.tasks) for one in _metric_problems(place, task)
+    ]
     for backbone, task, method, path, _ in study.placed():
         if backbone.name in failed:
             continue

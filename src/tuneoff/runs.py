@@ -68,7 +68,9 @@ class RunSpec(Settings):
                 "backbone": _without(self.backbone.in_force(), _UNNAMED),
                 "backbone_content": self.backbone_fingerprint,
                 "task": [self.task.task, self.task.settings.model_dump(mode="json")],
-                "metrics": list(self.task.all_metrics),
+                "metrics": [
+                    [name, metric.identity()] for name, metric in self.task.all_metrics.items()
+                ],
                 "data": self.task.data.model_dump(mode="json", exclude={"dataset", "source"}),
                 "data_content": [self.data_fingerprint, source.drop_leaked],
                 "method": [self.method.method, _resolved(self.method)],
@@ -106,7 +108,14 @@ class RunSpec(Settings):
             "backbone": self.backbone.in_force(),
             "task": task
             | self.task.settings.model_dump(mode="json")
-            | {"metric": self.task.primary_metric, "data": self.task.data.model_dump(mode="json")},
+            | {
+                "metric": self.task.primary_metric,
+                "metrics": {
+                    name: metric.model_dump(mode="json")
+                    for name, metric in self.task.all_metrics.items()
+                },
+                "data": self.task.data.model_dump(mode="json"),
+            },
         }
 
 
@@ -150,7 +159,8 @@ def contests(study: Study, inspect: Inspect = shape) -> list[RunSpec]:
     for backbone, task, method, *_ in study.placed():
         kind = inspect(backbone, head_of(backbone, task)).kind
         given = method.settings.learning_rate
-        parts = (type(method.settings), type(task.settings), type(task.data.source))
+        metrics = map(type, task.all_metrics.values())
+        parts = (type(method.settings), type(task.settings), type(task.data.source), *metrics)
         run = RunSpec(
             kind="run",
             study=study.name,

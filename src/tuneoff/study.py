@@ -24,10 +24,11 @@ from pydantic import (
 )
 
 from tuneoff import recipes, registry, study_faults, study_form, study_text
-from tuneoff.backbones.names import Head, builtin_names
+from tuneoff.backbones.names import Head, whole_path
 from tuneoff.datasets import Dataset
 from tuneoff.errors import Problem, StudyError
 from tuneoff.methods import Method
+from tuneoff.metrics import Metric
 from tuneoff.settings import Settings
 from tuneoff.study_cells import (
     BackboneChanges,
@@ -40,7 +41,7 @@ from tuneoff.study_cells import (
     held,
 )
 from tuneoff.study_changes import changed
-from tuneoff.study_parts import fault, known_part, part_settings
+from tuneoff.study_parts import known_part, part_settings
 from tuneoff.study_settings import Budget, Comparison, Group, Limit, Split, Training, Tuning
 from tuneoff.study_together import together
 from tuneoff.study_written import written
@@ -98,18 +99,7 @@ class BackboneSpec(Group):
     @classmethod
     def _find_folder(cls, model: str, info: ValidationInfo) -> str:
         """A folder as its whole path; a relative one starts at the study file."""
-        folder = (info.context or {}).get("folder")
-        if folder is None or model in builtin_names():
-            return model
-        path = folder / Path(model).expanduser()
-        if path.is_dir():
-            return str(path)
-        if model.startswith((".", "~", "/")):
-            raise fault(
-                f"there is no folder {path}; give a folder in Hugging Face layout, a hub name, "
-                f"or a built-in name: {', '.join(builtin_names())}"
-            )
-        return model
+        return whole_path(model, (info.context or {}).get("folder"))
 
     def unused(self) -> dict[str, str]:
         four_bit = self.quantization in ("nf4", "fp4")
@@ -155,6 +145,25 @@ class DataSpec(Settings):
         return part_settings("datasets", "dataset", value, info)
 
 
+class MetricSpec(Settings):
+    """A metric with its settings."""
+
+    metric: str
+    """A metric part, e.g. `bertscore_f1`."""
+    settings: SerializeAsAny[Metric]
+    """The metric part's own settings; in YAML they stand below its name."""
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return known_part("metrics", name)
+
+    @field_validator("settings", mode="plain")
+    @classmethod
+    def _read_settings(cls, value: Any, info: ValidationInfo) -> Any:
+        return part_settings("metrics", "metric", value, info)
+
+
 class TaskSpec(Settings):
     """What the model is asked to do, on which data, judged by which metric."""
 
@@ -170,6 +179,8 @@ class TaskSpec(Settings):
     """The metric that methods are compared by; the task's first when not given."""
     metrics: tuple[str, ...] | None = None
     """All metrics that are reported; the task's own list when not given."""
+    metric_settings: tuple[MetricSpec, ...] = ()
+    """Settings of metrics; in YAML they stand below a metric's name, in `metric` or `metrics`."""
 
     @field_validator("task")
     @classmethod
@@ -205,10 +216,11 @@ class TaskSpec(Settings):
         return "loss" if late else self.primary_metric
 
     @property
-    def all_metrics(self) -> tuple[str, ...]:
-        """Every reported metric, the primary one first."""
-        rest = self.metrics or self.settings.metrics
-        return (self.primary_metric, *(name for name in rest if name != self.primary_metric))
+    def all_metrics(self) -> dict[str, Metric]:
+        """Every reported metric with its settings by name, the primary one first."""
+        given = {one.metric: one.settings for one in self.metric_settings}
+        names = (self.primary_metric, *(self.metrics or self.settings.metrics))
+        return {name: given.get(name) or registry.get("metrics", name)() for name in names}
 
 
 class MethodSpec(Settings):

@@ -23,6 +23,7 @@ _PARTS: dict[str, tuple[registry.Kind, str]] = {
     "method": ("methods", "settings"),
     "task": ("tasks", "settings"),
     "dataset": ("datasets", "source"),
+    "metric": ("metrics", "settings"),
 }
 _TYPES = {
     "int": "a whole number",

@@ -148,7 +148,41 @@ def _fold_task(form: Form, place: Place, written: Any) -> Any:
             written_at=inside,
         )
         folded["data"].pop("name", None) if isinstance(folded["data"], dict) else None
+    if isinstance(folded, dict):
+        _fold_metrics(form, place, folded)
     return folded
+
+
+def _fold_metrics(form: Form, place: Place, task: dict[str, Any]) -> None:
+    """`metric: {judge: {samples: 5}}` -> `metric: judge`, and its settings in `metric_settings`."""
+    found: list[dict[str, Any]] = []
+
+    def name_of(written: Any, at: Place) -> Any:
+        if not isinstance(written, dict):
+            return written
+        here = form.written(at)
+        spec = (*place, "metric_settings", len(found))
+        one = _fold_part(
+            form, spec, written, kind="metrics", key="metric", inner="settings",
+            frame=frozenset(), written_at=here,
+        )  # fmt: skip
+        if one is None or one["metric"] not in registry.names("metrics"):
+            return one and one["metric"]  # where it is named, the fault is reported
+        if any(other["metric"] == one["metric"] for other in found):
+            form.problems.append(
+                Problem(dotted(here), f"{one['metric']!r} has settings twice; leave one out")
+            )
+        found.append({"metric": one["metric"], "settings": one["settings"]})
+        return one["metric"]
+
+    if "metric" in task:
+        task["metric"] = name_of(task["metric"], (*place, "metric"))
+    if isinstance(task.get("metrics"), list):
+        task["metrics"] = [
+            name_of(one, (*place, "metrics", index)) for index, one in enumerate(task["metrics"])
+        ]
+    if found:
+        task["metric_settings"] = found
 
 
 def _fold_cell(form: Form, place: Place, written: Any) -> Any:

@@ -55,7 +55,9 @@ def part_settings(kind: registry.Kind, key: str, value: Any, info: ValidationInf
         return value
     if not isinstance(value, Mapping):
         raise PydanticCustomError("mapping_type", "must be a mapping")
-    settings = part.model_validate_json(json.dumps(value, default=repr), strict=True)
+    settings = part.model_validate_json(
+        json.dumps(value, default=repr), strict=True, context=info.context
+    )
     return _with_paths(settings, (info.context or {}).get("folder"))
 
 

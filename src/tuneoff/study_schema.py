@@ -25,12 +25,15 @@ def json_schema() -> Schema:
     _forms(definitions, "TaskSpec", "tasks", "task", TASK_FRAME)
     _forms(definitions, "MethodSpec", "methods", "method", METHOD_FRAME)
     definitions["TaskSpec"]["anyOf"].append(_one_word(registry.names("datasets")))
-    metrics = registry.names("metrics")
+    _forms(definitions, "MetricSpec", "metrics", "metric", frozenset())
+    one: Schema = {"$ref": "#/$defs/MetricSpec"}
     for form in definitions["TaskSpec"]["anyOf"]:
         for task in (form, *form.get("properties", {}).values()):
             judged = task.get("properties", {})
             if "metric" in judged:
-                judged["metric"] |= {"anyOf": [{"enum": metrics}, {"type": "null"}]}
+                judged["metric"] |= {"anyOf": [one, {"type": "null"}]}
+                several = {"type": "array", "items": one}
+                judged["metrics"] |= {"anyOf": [several, {"type": "null"}]}
     _backbones(definitions)
     for key in ("backbones", "tasks", "methods", "cells"):
         several = schema["properties"][key]

@@ -32,9 +32,27 @@ def _task(task: TaskSpec) -> dict[str, Any]:
     source = data.source.model_dump(mode="json", exclude_unset=True)
     frame = data.model_dump(mode="json", exclude={"dataset", "source"}, exclude_defaults=True)
     given = task.settings.model_dump(mode="json", exclude_unset=True)
-    judged = task.model_dump(mode="json", include={"metric", "metrics"}, exclude_none=True)
+    judged = _metrics(task)
     data_written = {"dataset": data.dataset, **source, **frame}
     return {"name": task.name, "task": task.task, **given, **judged, "data": data_written}
+
+
+def _metrics(task: TaskSpec) -> dict[str, Any]:
+    """`metric` and `metrics`; the settings of each stand where it is named first."""
+    settings = {
+        one.metric: one.settings.model_dump(mode="json", exclude_unset=True)
+        for one in task.metric_settings
+    }
+
+    def form(name: str) -> Any:
+        return {name: settings.pop(name)} if name in settings else name
+
+    judged: dict[str, Any] = {}
+    if task.metric is not None:
+        judged["metric"] = form(task.metric)
+    if task.metrics is not None:
+        judged["metrics"] = [form(name) for name in task.metrics]
+    return judged
 
 
 def _method(method: MethodSpec) -> dict[str, Any]:

@@ -175,7 +175,8 @@ def resolve(model: str) -> str:
     return model if folder is None else str(folder)
 
 
-def _config(options: BackboneOptions) -> Any:
+def read_config(options: BackboneOptions) -> Any:
+    """The Hugging Face configuration. Raises BackboneError when it cannot be had."""
     from transformers import AutoConfig
 
     return _from_hub(options, AutoConfig)
@@ -218,6 +219,22 @@ def load_tokenizer(options: BackboneOptions) -> Any:
     return tokenizer
 
 
+def load_plain(options: BackboneOptions, auto: Any) -> Any:
+    """A model that is only asked, not trained: float32, in evaluation mode, its weights frozen.
+
+    auto: a class of transformers such as `AutoModel`. Raises BackboneError when it cannot be had.
+    """
+    from transformers.utils import logging
+
+    shown = logging.get_verbosity()
+    logging.set_verbosity_error()  # a pooler or a head that is not used is no news
+    try:
+        model = _from_hub(options, auto, dtype=torch.float32)
+    finally:
+        logging.set_verbosity(shown)
+    return model.eval().requires_grad_(False)
+
+
 def model_class(options: BackboneOptions, head: Head) -> Any:
     """What has `from_config` and `from_pretrained` for a head: transformers', or our own."""
     import transformers
@@ -248,7 +265,7 @@ def kind_of(options: BackboneOptions) -> BackboneKind:
 
     Raises BackboneError when the configuration cannot be had.
     """
-    return kind_of_config(_config(options))
+    return kind_of_config(read_config(options))
 
 
 def room_of(options: BackboneOptions) -> int | None:
@@ -256,7 +273,7 @@ def room_of(options: BackboneOptions) -> int | None:
 
     Raises BackboneError when the configuration cannot be had.
     """
-    return positions_of(_config(options))
+    return positions_of(read_config(options))
 
 
 def inspect(
@@ -266,7 +283,7 @@ def inspect(
 
     Raises BackboneError when the configuration cannot be had or has no such head.
     """
-    config = _config(options)
+    config = read_config(options)
     if head in CLASSIFIERS:
         config.num_labels = classes
     if head == "question_answering":

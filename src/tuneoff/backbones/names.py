@@ -29,3 +29,22 @@ def folder_of(model: str) -> Path | None:
         return BUILTIN / f"tuneoff-{model}"
     path = Path(model).expanduser()
     return path if path.is_dir() else None
+
+
+def whole_path(model: str, folder: Path | None) -> str:
+    """A model's folder as its whole path, a relative one from the study's `folder`; built-in names
+    and names of hub models as they are.
+
+    Raises ValueError where the model can only be a folder, and there is none.
+    """
+    if folder is None or model in builtin_names():
+        return model
+    path = folder / Path(model).expanduser()
+    if path.is_dir():
+        return str(path)
+    if model.startswith((".", "~", "/")):
+        raise ValueError(
+            f"there is no folder {path}; give a folder in Hugging Face layout, a hub name, "
+            f"or a built-in name: {', '.join(builtin_names())}"
+        )
+    return model
