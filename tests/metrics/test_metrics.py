@@ -1,5 +1,6 @@
 """Every metric equals scikit-learn's, also where classes are missing; and can tell a change."""
 
+import re
 import warnings
 
 import numpy as np
@@ -113,6 +114,10 @@ def test_every_metric_keeps_its_contract(name):
         prompts=["say something"] * 50,
     )
     assert metric.per_example + metric.counted + metric.summed <= 1
+    if reasons := metric.problems():  # a judge wants a model
+        with pytest.raises(TuneoffError, match=re.escape(reasons[0])):
+            metric.score(rows)
+        return
     score = metric.score(rows)
     if not isinstance(score, float):
         return

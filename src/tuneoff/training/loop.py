@@ -319,6 +319,12 @@ class Cohort:
             scores, details = final_scores(member.spec.task.all_metrics, result, split)
             outcome.metrics[split] = scores | scored(["loss"], result)
             outcome.metric_details |= details
+            outcome.notes += [
+                f"{name}: {about[key]}"
+                for name, about in details.items()
+                for key in ("failed", "warning")
+                if key in about
+            ]
             columns.append(columns_of(result, split, member.spec.task.primary_metric))
         if columns:
             outcome.predictions = joined(columns)
