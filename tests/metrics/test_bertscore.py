@@ -62,10 +62,9 @@ def test_another_layer_gives_another_score(folder):
     assert evaluate(metrics(folder, 3), rows)["bertscore_f1"] != pytest.approx(other[2], abs=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_same_in_batches_of_any_size(name):
-    part, rows = registry.get("metrics", name), made()
-    whole = evaluate([name], rows)[name]
+def test_the_same_in_batches_of_any_size():
+    part, rows = registry.get("metrics", "bertscore_f1"), made()
+    whole = part().score(rows)
     for size in (1, 16):
         assert of_parts(part(), rows, size) == pytest.approx(whole, abs=1e-6)
         assert part(batch_size=size).score(rows) == pytest.approx(whole, abs=1e-6)

@@ -179,10 +179,10 @@ def read_config(options: BackboneOptions) -> Any:
     """The Hugging Face configuration. Raises BackboneError when it cannot be had."""
     from transformers import AutoConfig
 
-    return _from_hub(options, AutoConfig)
+    return from_hub(options, AutoConfig)
 
 
-def _from_hub(options: BackboneOptions, auto: Any, **kwargs: Any) -> Any:
+def from_hub(options: BackboneOptions, auto: Any, **kwargs: Any) -> Any:
     """`auto.from_pretrained`, with one clear error in place of what the hub client throws."""
     path = resolve(options.model)
     local = Path(path).is_dir()
@@ -214,25 +214,9 @@ def load_tokenizer(options: BackboneOptions) -> Any:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = _from_hub(options, AutoTokenizer)
+    tokenizer = from_hub(options, AutoTokenizer)
     new_tokens.add_to_tokenizer(tokenizer, options.new_tokens)
     return tokenizer
-
-
-def load_plain(options: BackboneOptions, auto: Any) -> Any:
-    """A model that is only asked, not trained: float32, in evaluation mode, its weights frozen.
-
-    auto: a class of transformers such as `AutoModel`. Raises BackboneError when it cannot be had.
-    """
-    from transformers.utils import logging
-
-    shown = logging.get_verbosity()
-    logging.set_verbosity_error()  # a pooler or a head that is not used is no news
-    try:
-        model = _from_hub(options, auto, dtype=torch.float32)
-    finally:
-        logging.set_verbosity(shown)
-    return model.eval().requires_grad_(False)
 
 
 def model_class(options: BackboneOptions, head: Head) -> Any:
@@ -365,12 +349,12 @@ def load(
             tokenizer = load_tokenizer(options)
             if shape.pair:
                 model, info = encoder_decoder.loaded(
-                    shape.config, partial(_from_hub, options, **kwargs), quantize
+                    shape.config, partial(from_hub, options, **kwargs), quantize
                 )
                 encoder_decoder.name_tokens(model, tokenizer)
             else:
                 kwargs |= quantize("")
-                model, info = _from_hub(options, model_class(options, head), **kwargs)
+                model, info = from_hub(options, model_class(options, head), **kwargs)
             rows = new_tokens.grow(model, tokenizer) if options.new_tokens else 0
     finally:
         logging.set_verbosity(verbosity)

@@ -124,7 +124,8 @@ class _Encoder:
         import torch
         from transformers import AutoModel
 
-        from tuneoff.backbones.backbone import BackboneOptions, load_plain, load_tokenizer
+        from tuneoff.backbones.backbone import BackboneOptions, load_tokenizer
+        from tuneoff.backbones.plain import load_plain
         from tuneoff.identity import backbone_fingerprint
 
         options = BackboneOptions(model)

@@ -17,7 +17,8 @@ def replies(
     import torch
     import transformers
 
-    from tuneoff.backbones.backbone import BackboneOptions, kind_of, load_plain, load_tokenizer
+    from tuneoff.backbones.backbone import BackboneOptions, kind_of, load_tokenizer
+    from tuneoff.backbones.plain import load_plain
 
     options = BackboneOptions(model)
     both = kind_of(options) == "encoder_decoder"
