@@ -208,10 +208,7 @@ def from_hub(options: BackboneOptions, auto: Any, **kwargs: Any) -> Any:
 
 
 def load_tokenizer(options: BackboneOptions) -> Any:
-    """The tokenizer alone, with the task's new tokens.
-
-    Raises BackboneError when it cannot be had.
-    """
+    """The tokenizer, with the task's new tokens. Raises BackboneError when it cannot be had."""
     from transformers import AutoTokenizer
 
     tokenizer = from_hub(options, AutoTokenizer)
