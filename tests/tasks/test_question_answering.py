@@ -281,3 +281,9 @@ def test_the_text_form_is_refused_for_an_encoder():
     problems = QuestionAnswering(answer_form="text_to_text").problems("encoder")
     assert [one.path for one in problems] == ["answer_form"]
     assert QuestionAnswering().problems("encoder") == []
+
+
+@pytest.mark.parametrize("form", ["span", "text_to_text"])
+def test_settings_are_read_again_as_the_ledger_holds_them(form):
+    task = QuestionAnswering(answer_form=form, max_length=200)
+    assert QuestionAnswering(**task.model_dump(mode="json")) == task

@@ -85,7 +85,8 @@ class QuestionAnswering(Task):
         found: dict[tuple[str | int, ...], str] = {
             (name,): f"has no effect without `answer_form: {other}`; leave it out"
             for name in idle
-            if name in self.model_fields_set
+            # the ledger holds every setting, and is read again
+            if getattr(self, name) != type(self).model_fields[name].default
         }
         if self.answer_form == "span" and self.doc_stride >= self.max_length:
             found[("doc_stride",)] = (
