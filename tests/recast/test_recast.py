@@ -204,6 +204,18 @@ def test_a_scale_caps_and_never_raises(grid: Study) -> None:
         scaled(grid, "smok")
 
 
+def test_a_scale_gives_nothing_that_has_no_effect() -> None:
+    """Lengths that belong to another form of a task are left alone, others are capped."""
+    task = {"task": "question_answering", "data": {"dataset": "hub", "name": "some/questions"}}
+    study = {"backbones": ["mini-bert"], "tasks": [task], "methods": ["full"]}
+    span = scaled(load_study(study), "smoke").tasks[0].settings.model_dump(exclude_unset=True)
+    assert set(span) == {"max_length", "doc_stride"}
+    task["answer_form"] = "text_to_text"
+    text = scaled(load_study(study), "smoke").tasks[0].settings.model_dump(exclude_unset=True)
+    assert set(text) == {"answer_form", "max_length", "generation"}
+    assert text["generation"]["max_new_tokens"] == CAPS["smoke"].new_tokens
+
+
 def test_a_fair_contest_has_equal_rules(grid: Study) -> None:
     made = fair(grid)
     assert names(made) == [

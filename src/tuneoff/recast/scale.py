@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from tuneoff.errors import Problem, StudyError
 from tuneoff.registry import nearest
 from tuneoff.settings import Settings
@@ -121,16 +123,24 @@ def _capped(settings: Any, caps: Caps) -> Any:
     update: dict[str, Any] = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
+        new = value
         if isinstance(value, Settings):
-            inner = _capped(value, caps)
-            if inner != value:
-                update[name] = inner
+            new = _capped(value, caps)
         elif isinstance(value, int) and name in _LENGTHS:
-            most = getattr(caps, _LENGTHS[name])
-            if value > most:
-                update[name] = most
+            new = min(value, getattr(caps, _LENGTHS[name]))
         elif isinstance(value, int) and name in _PARTS_OF_LENGTHS:
-            most = caps.length // _PARTS_OF_LENGTHS[name]
-            if value > most:
-                update[name] = most
+            new = min(value, caps.length // _PARTS_OF_LENGTHS[name])
+        if new != value and (name in settings.model_fields_set or _may_be_given(settings, name)):
+            update[name] = new
     return settings.model_copy(update=update) if update else settings
+
+
+def _may_be_given(settings: Any, name: str) -> bool:
+    """Whether a setting that was not given has an effect beside those that were."""
+    value = getattr(settings, name)
+    written = value.model_dump(exclude_unset=True) if isinstance(value, Settings) else value
+    try:
+        type(settings).model_validate(settings.model_dump(exclude_unset=True) | {name: written})
+    except ValidationError:
+        return False
+    return True
