@@ -21,6 +21,7 @@ import platform
 import re
 import statistics
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -220,19 +221,21 @@ def page(args: argparse.Namespace, rows: list[str], data: Features) -> str:
     ]
     real = sum(int(lengths.sum()) for lengths in per_batch)
     computed = sum(int(lengths.max()) * len(lengths) for lengths in per_batch)
-    return f"""## Our GPT-2 against transformers' GPT-2
-Made by `python -m benchmarks.gpt2_step --out docs/benchmarks.md`: language modelling at
-{args.layers}x{args.width}, vocabulary {args.vocabulary}, batch {args.batch}, lengths lognormal
-(mean {real / len(data.lengths):.0f}, at most {args.longest}; padded, {computed / real:.2f} times as
-many tokens), {args.rounds} rounds of {args.steps} step(s), taking turns; one thread of
-{platform.machine()}, torch {torch.__version__}, transformers {transformers.__version__}, peft
-{peft.__version__}. LoRA: rank {LORA["rank"]} on query, key and value. CPU seconds per step, ours v
-theirs; the greatest difference of losses.
-
-| method | ours | ratio (median, range) | a step | losses |
-| --- | --- | --- | --- | --- |
-{chr(10).join(rows)}
-"""
+    text = f"""Made by `python -m benchmarks.gpt2_step --out docs/benchmarks.md`: language modelling
+    at {args.layers}x{args.width}, vocabulary {args.vocabulary}, batch {args.batch}, lengths lognormal
+    (mean {real / len(data.lengths):.0f}, at most {args.longest}; padded, {computed / real:.2f} times
+    as many tokens), {args.rounds} rounds of {args.steps} step(s), taking turns; one thread of
+    {platform.machine()}, torch {torch.__version__}, transformers {transformers.__version__}, peft
+    {peft.__version__}. LoRA: rank {LORA["rank"]} on query, key and value. CPU seconds per step, ours v
+    theirs; the greatest difference of losses. The goal is 2x. A round has other batches, so that a
+    range is mostly that of their padding."""
+    rows = [
+        "| method | ours | ratio (median, range) | a step | losses |",
+        "| --- " * 5 + "|",
+        *rows,
+    ]
+    paragraph = textwrap.fill(" ".join(text.split()), 100)
+    return "\n".join(["## Our GPT-2 against transformers' GPT-2", paragraph, "", *rows, ""])
 
 
 def main() -> None:
