@@ -224,11 +224,12 @@ def page(args: argparse.Namespace, rows: list[str], data: Features) -> str:
     text = f"""Made by `python -m benchmarks.gpt2_step --out docs/benchmarks.md`: language modelling
     at {args.layers}x{args.width}, vocabulary {args.vocabulary}, batch {args.batch}, lengths
     lognormal (mean {real / len(data.lengths):.0f}, at most {args.longest}; padded,
-    {computed / real:.2f} times as many tokens), {args.rounds} rounds of {args.steps} step(s), taking turns; one thread of
-    {platform.machine()}, torch {torch.__version__}, transformers {transformers.__version__}, peft
+    {computed / real:.2f} times as many tokens), {args.rounds} rounds of {args.steps} step(s),
+    taking turns; one thread of {platform.machine()}, torch {torch.__version__},
+    transformers {transformers.__version__}, peft
     {peft.__version__}. LoRA: rank {LORA["rank"]} on query, key and value. CPU seconds per step,
-    ours v theirs; the greatest difference of losses. The goal is 2x. A round has other batches, so that a
-    range is mostly that of their padding."""
+    ours v theirs; the greatest difference of losses. The goal is 2x. A round has
+    other batches, so that a range is mostly that of their padding."""
     rows = [
         "| method | ours | ratio (median, range) | a step | losses |",
         "| --- " * 5 + "|",
