@@ -109,6 +109,8 @@ def test_real_data_and_real_tokenizers(name, dataset, columns, texts, label):
     prepared = prepare(
         task, Csv(**files), tokenizer(name), columns=columns, limit=Limit(train=200, test=200)
     )
+    if name == "gpt2" and len(texts) == 2:  # it puts no mark between two texts: a line ends there
+        rows = [row | {texts[1]: f"\n{row[texts[1]]}"} for row in rows]
     check(prepared, "validation", rows, tokenizer(name), 48, texts, label)
     assert len(prepared.features["train"]) == 200
 
