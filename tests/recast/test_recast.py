@@ -235,3 +235,14 @@ def test_a_fair_contest_has_equal_rules(grid: Study) -> None:
     assert (made.tuning.probes, len(made.seeds)) == (3, 3)
     assert made.conditions.fair
     assert load_study(made.written()) == made
+
+
+def test_a_smoke_run_needs_no_model_for_its_metrics() -> None:
+    metrics = ["rouge1", {"bertscore_f1": {"encoder": "some/encoder", "layer": 17}}]
+    task = {"task": "summarization", "metrics": metrics, "data": {"dataset": "hub", "name": "a/b"}}
+    study = load_study({"backbones": ["mini-bert"], "tasks": [task], "methods": ["full"]})
+    encoders = {
+        scale: scaled(study, scale).tasks[0].all_metrics["bertscore_f1"].model_dump()["encoder"]
+        for scale in ("full", "small", "smoke")
+    }
+    assert encoders == {"full": "some/encoder", "small": "some/encoder", "smoke": "mini-bert"}

@@ -23,7 +23,8 @@ from tuneoff.study_cells import Scale
 @dataclass(frozen=True)
 class Caps:
     """The most of each. rows: of train, validation and test; length: tokens of an input;
-    target: tokens of a summary or answer that is learned; new_tokens: generated ones."""
+    target: tokens of a summary or answer that is learned; new_tokens: generated ones; builtin:
+    metrics that ask a model (BERTScore) ask the built-in one."""
 
     train: int
     validation: int
@@ -36,10 +37,11 @@ class Caps:
     target: int
     new_tokens: int
     probes: int
+    builtin: bool = False
 
 
 CAPS = {
-    "smoke": Caps(64, 16, 24, 10, 3, 4, 1, 64, 16, 10, 2),
+    "smoke": Caps(64, 16, 24, 10, 3, 4, 1, 64, 16, 10, 2, builtin=True),
     "small": Caps(2000, 300, 300, 300, 100, 32, 1, 192, 48, 48, 3),
 }
 _LENGTHS = {
@@ -77,9 +79,11 @@ def scaled(study: Study, scale: str) -> Study:
 
 
 def described(scale: Scale) -> str:
-    """`smoke scale: at most 96 training rows, ...`, for the report."""
+    """`smoke scale: at most 64 training rows, ...`, for the report."""
     caps = CAPS[scale]
     seeds = f"{caps.seeds} seed{'s' * (caps.seeds > 1)}"
+    if caps.builtin:
+        seeds += ", BERTScore by the built-in encoder"
     return (
         f"{scale} scale: at most {caps.train:,} training and {caps.test:,} test rows, {caps.steps} "
         f"steps of {caps.batch}, {caps.length} tokens, {caps.new_tokens} generated tokens, {seeds}"
@@ -115,32 +119,52 @@ def _smaller(task: TaskSpec, caps: Caps) -> TaskSpec:
         )
     }
     data = task.data.model_copy(update={"limit": Limit(**rows)})
-    return task.model_copy(update={"data": data, "settings": _capped(task.settings, caps)})
+    update: dict[str, Any] = {"data": data, "settings": _capped(task.settings, caps)}
+    if caps.builtin:
+        kept = (
+            one for one in task.metric_settings if "encoder" not in one.settings.model_fields_set
+        )
+        update["metric_settings"] = tuple(kept)
+    return task.model_copy(update=update)
 
 
 def _capped(settings: Any, caps: Caps) -> Any:
-    """Settings with every length in them, and in the settings inside them, at most its cap."""
-    update: dict[str, Any] = {}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        new = value
-        if isinstance(value, Settings):
-            new = _capped(value, caps)
-        elif isinstance(value, int) and name in _LENGTHS:
-            new = min(value, getattr(caps, _LENGTHS[name]))
-        elif isinstance(value, int) and name in _PARTS_OF_LENGTHS:
-            new = min(value, caps.length // _PARTS_OF_LENGTHS[name])
-        if new != value and (name in settings.model_fields_set or _may_be_given(settings, name)):
-            update[name] = new
+    """Settings with every length in them, and in the settings inside them, at most its cap.
+
+    What was not given is capped where it has an effect beside the rest; each is tried again after
+    the others, for one length may have to fall before another.
+    """
+    lower = {
+        name: new
+        for name in type(settings).model_fields
+        if (new := _lower(name, getattr(settings, name), caps)) != getattr(settings, name)
+    }
+    update = {name: new for name, new in lower.items() if name in settings.model_fields_set}
+    for _ in range(2):
+        for name, new in lower.items():
+            if name not in update and _fits(settings, update | {name: new}):
+                update[name] = new
     return settings.model_copy(update=update) if update else settings
 
 
-def _may_be_given(settings: Any, name: str) -> bool:
-    """Whether a setting that was not given has an effect beside those that were."""
-    value = getattr(settings, name)
-    written = value.model_dump(exclude_unset=True) if isinstance(value, Settings) else value
+def _lower(name: str, value: Any, caps: Caps) -> Any:
+    if isinstance(value, Settings):
+        return _capped(value, caps)
+    if isinstance(value, int) and name in _LENGTHS:
+        return min(value, getattr(caps, _LENGTHS[name]))
+    if isinstance(value, int) and name in _PARTS_OF_LENGTHS:
+        return min(value, caps.length // _PARTS_OF_LENGTHS[name])
+    return value
+
+
+def _fits(settings: Any, update: dict[str, Any]) -> bool:
+    """Whether settings may be given beside those that were."""
+    written = {
+        name: value.model_dump(exclude_unset=True) if isinstance(value, Settings) else value
+        for name, value in update.items()
+    }
     try:
-        type(settings).model_validate(settings.model_dump(exclude_unset=True) | {name: written})
+        type(settings).model_validate(settings.model_dump(exclude_unset=True) | written)
     except ValidationError:
         return False
     return True
