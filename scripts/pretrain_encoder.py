@@ -7,12 +7,14 @@ One command does all of it, on one CPU core or on a GPU where there is one:
 1. tokenizer   lower-case WordPiece, learned from the novels
 2. tokens      all novels as one array of token ids, two books held out
 3. vectors     token embeddings before any training: PPMI co-occurrence counts, then a truncated SVD
-4. training    masked tokens, and a sentence objective for [CLS]: text that stands side by side
-               must have pooled vectors that are closer than text from other places
+4. training    masked tokens, and a sentence objective: the pooled [CLS] of a row must name, without
+               order, the words that were masked in the row and in the row beside it
 5. folder      Hugging Face layout, weights in fp16, with the settings and the loss curve
 
-A small budget shapes every choice: rows are full (no padding), the vocabulary is only scored at
-masked positions, and counting gives the embeddings their meaning before the first step is taken.
+A small budget shapes every choice: counting over all of the corpus gives the embeddings their
+meaning before the first step is taken, and they then move slowly; rows are full (no padding);
+words that carry meaning are masked more often than "the"; only masked positions are scored, and
+those against the frequent tokens and a sample of the others.
 Stages 1 to 3 are kept in --work and reused; training continues from its last checkpoint there.
 `--minutes` lets the learning rate reach zero when the time is over; `--steps` fixes the number of
 steps instead, which makes a run repeatable.
@@ -23,10 +25,8 @@ Axes: B rows, T tokens in a row, M masked tokens, D hidden size, V vocabulary, P
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
-import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -48,6 +48,9 @@ from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 from transformers.models.bert.modeling_bert import BertPooler
 
+import novels
+import pretraining
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))
 FOLDER = Path(__file__).resolve().parents[1] / "src/tuneoff/backbones/builtin/tuneoff-mini-bert"
@@ -58,39 +61,32 @@ class Settings:
     """Everything that shapes the weights, apart from the corpus and the time."""
 
     seed: int = 0
-    vocabulary: int = 8192
+    vocabulary: int = 16384
     hidden: int = 192
+    feed_forward: int = 384
     layers: int = 3
     heads: int = 4
     positions: int = 256
-    window: int = 5  # co-occurrence window, in tokens
+    window: int = 12  # co-occurrence window, in tokens
     tokens_per_step: int = 4096
     # row length -> share of the steps; short rows are what most classification tasks look like
-    lengths: tuple[tuple[int, float], ...] = ((32, 0.3), (64, 0.4), (128, 0.2), (256, 0.1))
-    masked: float = 0.2
-    books_per_step: int = 8  # few books in a step: negatives then differ in matter, not in author
-    pair_weight: float = 0.1
-    temperature: float = 0.05
-    pooled_spread: float = 0.5  # of the whitened coordinates, before the tanh
+    lengths: tuple[tuple[int, float], ...] = ((32, 0.2), (64, 0.7), (128, 0.1))
+    masked: float = 0.35  # of the tokens whose share of the corpus is below `seldom`;
+    seldom: float = 1e-3  # above it, the share of masked ones falls with the root of the frequency
+    books_per_step: int = 8
+    frequent: int = 2048  # output tokens that are always scored
+    sampled: int = 1024  # of the others, drawn anew for each step
+    pooled_weight: float = 0.5
+    table_norm: float = 1.0  # of a token's vector while training
+    table_scale: float = 0.05  # root mean square of a token's coordinates in the folder
     matrix_rate: float = 3e-3  # Muon, on the matrices inside the layers
-    other_rate: float = 2e-3  # AdamW, on embeddings, biases, norms, pooler and head
+    table_rate: float = 1e-4  # AdamW, on token embeddings: they know much before the first step
+    other_rate: float = 2e-3  # AdamW, on positions, biases, norms, pooler and heads
     weight_decay: float = 0.01
     warmup: float = 0.02  # share of the run; from there the rate falls linearly to zero
 
 
 # ---------------------------------------------------------------------- corpus and tokenizer
-
-
-def read_corpus(folder: Path) -> tuple[list[Path], str]:
-    """The novels in the order of their names, and one hash over names and bytes."""
-    files = sorted(folder.glob("*.txt"))
-    if not files:
-        raise SystemExit(f"--novels {folder}: no .txt file there; give a folder of books")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return files, digest.hexdigest()
 
 
 def read_book(file: Path) -> list[str]:
@@ -146,34 +142,7 @@ def encode_corpus(files: list[Path], tokenizer: BertTokenizerFast) -> dict[str, 
     }
 
 
-# ---------------------------------------------------------------------- counted vectors
-
-
-def count_vectors(ids: np.ndarray, s: Settings) -> Tensor:
-    """Token vectors from positive pointwise mutual information and a truncated SVD: (V, D).
-
-    PPMI(a, b) = max(0, log p(a, b) / (p(a) p(b)^0.75)); a pair at distance d counts 1/d.
-    Source: Levy, Goldberg and Dagan 2015, "Improving Distributional Similarity with Lessons
-    Learned from Word Embeddings" (context smoothing 0.75, square root of the singular values).
-    """
-    size = s.vocabulary
-    wide = ids.astype(np.int64)
-    counts_VV = np.zeros(size * size, dtype=np.float32)
-    for distance in range(1, s.window + 1):
-        keys = wide[:-distance] * size + wide[distance:]
-        counts_VV += np.bincount(keys, minlength=size * size).astype(np.float32) / distance
-    counts = torch.from_numpy(counts_VV.reshape(size, size))
-    counts = counts + counts.T
-    token = counts.sum(1).clamp(min=1e-6)
-    context = token**0.75
-    expected = (token[:, None] / token.sum()) * (context / context.sum())[None, :]
-    ppmi = (counts / counts.sum() / expected).clamp(min=1).log()
-    torch.manual_seed(s.seed)
-    left, singular, _ = torch.svd_lowrank(ppmi, q=s.hidden + 32, niter=4)
-    vectors = (left * singular.sqrt())[:, : s.hidden]
-    # A random rotation spreads the strong directions over all coordinates and heads.
-    rotation, _ = torch.linalg.qr(torch.randn(s.hidden, s.hidden))
-    return vectors @ rotation
+# ---------------------------------------------------------------------- the model
 
 
 def sinusoids(positions: int, hidden: int) -> Tensor:
@@ -191,7 +160,7 @@ def build_model(s: Settings, vectors: Tensor, counts: np.ndarray) -> BertForMask
         hidden_size=s.hidden,
         num_hidden_layers=s.layers,
         num_attention_heads=s.heads,
-        intermediate_size=4 * s.hidden,
+        intermediate_size=s.feed_forward,
         max_position_embeddings=s.positions,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
@@ -202,12 +171,11 @@ def build_model(s: Settings, vectors: Tensor, counts: np.ndarray) -> BertForMask
     model.bert.pooler = _pooler(config)
     with torch.no_grad():
         table = model.bert.embeddings
-        norm = vectors.norm(dim=1, keepdim=True)
-        random = F.normalize(torch.randn_like(vectors), dim=1)
-        directions = torch.where(norm > 1e-3, vectors / norm.clamp(min=1e-3), random)
-        table.word_embeddings.weight.copy_(0.5 * directions)
-        table.position_embeddings.weight.copy_(0.25 * F.normalize(sinusoids(s.positions, s.hidden)))
+        places = 0.3 * F.normalize(sinusoids(s.positions, s.hidden))
+        table.word_embeddings.weight.copy_(s.table_norm * vectors)
+        table.position_embeddings.weight.copy_(s.table_norm * places)
         table.token_type_embeddings.weight.mul_(0.1)
+        model.cls.predictions.transform.LayerNorm.weight.fill_(0.5)
         share = torch.from_numpy((counts + 1) / (counts + 1).sum())
         model.cls.predictions.bias.copy_(share.log())
     return model
@@ -215,7 +183,7 @@ def build_model(s: Settings, vectors: Tensor, counts: np.ndarray) -> BertForMask
 
 def _pooler(config: BertConfig) -> torch.nn.Module:
     pooler = BertPooler(config)
-    torch.nn.init.orthogonal_(pooler.dense.weight)
+    torch.nn.init.orthogonal_(pooler.dense.weight, gain=0.4)  # tanh is then hardly saturated
     torch.nn.init.zeros_(pooler.dense.bias)
     return pooler
 
@@ -230,6 +198,7 @@ class Batch:
     positions: Tensor  # (B, T)
     masked: Tensor  # (B, T), bool
     truth: Tensor  # (M,)
+    sample: Tensor  # (sampled,), output tokens to score beside the frequent ones
 
     def to(self, device: torch.device) -> Batch:
         return Batch(**{name: value.to(device) for name, value in vars(self).items()})
@@ -250,6 +219,11 @@ class Rows:
                 self.ranges.append((low, high))
         sizes = np.array([high - low for low, high in self.ranges], dtype=np.float64)
         self.shares = sizes / sizes.sum()
+        share_V = np.bincount(self.ids, minlength=s.vocabulary) / len(self.ids)
+        self.masked_V = s.masked * np.minimum(1, np.sqrt(s.seldom / np.maximum(share_V, 1e-9)))
+        self.masked_V[: len(SPECIAL)] = 0
+        order = np.argsort(-share_V, kind="stable")
+        self.frequent, self.seldom = order[: s.frequent], order[s.frequent :]
 
     def draw(self, length: int, rng: np.random.Generator) -> Batch:
         """A batch whose rows i and B/2 + i are neighbours in a book."""
@@ -279,74 +253,114 @@ class Rows:
         positions = np.arange(length) + offset
         positions[:, 0] = 0
         # 80 % [MASK], 10 % a random token, 10 % unchanged, as in BERT.
-        masked = (rng.random(text.shape) < s.masked) & (text >= len(SPECIAL))
+        masked = rng.random(text.shape) < self.masked_V[text]
         truth = text[masked]
         fate = rng.random(len(truth))
         shown = np.where(fate < 0.8, MASK, truth)
         shown = np.where(fate >= 0.9, rng.integers(len(SPECIAL), s.vocabulary, len(truth)), shown)
         text[masked] = shown
-        arrays = (text, types, positions, masked, truth)
+        sample = rng.choice(self.seldom, s.sampled)
+        arrays = (text, types, positions, masked, truth, sample)
         return Batch(*(torch.from_numpy(array) for array in arrays))
 
 
 # ---------------------------------------------------------------------- training
 
 
-def losses(model: BertForMaskedLM, batch: Batch, s: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """Masked-token loss, pair loss, and how often a row finds its neighbour."""
+class Words(torch.nn.Module):
+    """Scores words against the token table, in training against a part of it.
+
+    The sum over the vocabulary in the softmax is estimated: frequent tokens stand for themselves,
+    a uniform sample of the others for all others, and the right token is always there.
+    """
+
+    def __init__(self, model: BertForMaskedLM, rows: Rows, s: Settings) -> None:
+        super().__init__()
+        self.model = [model]  # its weights are not this module's own
+        self.pooled = torch.nn.Linear(s.hidden, s.hidden)
+        self.register_buffer("frequent", torch.from_numpy(rows.frequent))
+        is_seldom = torch.zeros(s.vocabulary, dtype=torch.bool)
+        is_seldom[torch.from_numpy(rows.seldom)] = True
+        self.register_buffer("is_seldom", is_seldom)
+        self.heavier = math.log(len(rows.seldom) / s.sampled)
+
+    def loss(self, hidden_ND: Tensor, rows_M: Tensor | None, batch: Batch) -> Tensor:
+        """Mean cross entropy of the masked tokens, token i from hidden row `rows_M[i]` (or i)."""
+        decoder = self.model[0].cls.predictions.decoder
+        shown = torch.cat([self.frequent, batch.sample])
+        extra = torch.zeros(len(shown), device=shown.device)
+        extra[len(self.frequent) :] = self.heavier
+        logits_NS = F.linear(hidden_ND, decoder.weight[shown], decoder.bias[shown] + extra)
+        total_M = logits_NS.float().logsumexp(1)
+        if rows_M is not None:
+            total_M, hidden_ND = total_M[rows_M], hidden_ND[rows_M]
+        own_M = (hidden_ND * decoder.weight[batch.truth]).sum(1).float() + decoder.bias[batch.truth]
+        with_own_M = torch.where(
+            self.is_seldom[batch.truth], torch.logaddexp(total_M, own_M), total_M
+        )
+        return (with_own_M - own_M).mean()
+
+
+def hidden_states(model: BertForMaskedLM, batch: Batch) -> Tensor:
+    """Last hidden states, (B, T, D), without an attention mask: there is no padding."""
     hidden_BTD = model.bert.embeddings(
         batch.ids, token_type_ids=batch.types, position_ids=batch.positions
     )
-    for layer in model.bert.encoder.layer:  # no attention mask: there is no padding
+    for layer in model.bert.encoder.layer:
         out = layer(hidden_BTD)
         hidden_BTD = out[0] if isinstance(out, tuple) else out
-    logits_MV = model.cls(hidden_BTD[batch.masked])
-    token_loss = F.cross_entropy(logits_MV.float(), batch.truth)
-    pooled_BD = F.normalize(model.bert.pooler(hidden_BTD).float(), dim=1)
-    first_PD, second_PD = pooled_BD.chunk(2)
-    scores_PP = first_PD @ second_PD.T / s.temperature
-    own_P = torch.arange(len(scores_PP), device=scores_PP.device)
-    pair_loss = (F.cross_entropy(scores_PP, own_P) + F.cross_entropy(scores_PP.T, own_P)) / 2
-    found = (scores_PP.argmax(1) == own_P).float().mean()
-    return token_loss, pair_loss, found
+    return hidden_BTD
 
 
-def optimizers(model: BertForMaskedLM, s: Settings) -> list[torch.optim.Optimizer]:
+def losses(model: BertForMaskedLM, words: Words, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Masked-token loss; and the loss of naming masked words from the pooled vector of their row
+    and of its neighbour."""
+    hidden_BTD = hidden_states(model, batch)
+    token_loss = words.loss(model.cls.predictions.transform(hidden_BTD[batch.masked]), None, batch)
+    pooled_BD = words.pooled(model.bert.pooler(hidden_BTD))
+    row_M = batch.masked.nonzero()[:, 0]
+    beside_M = (row_M + len(batch.ids) // 2) % len(batch.ids)
+    pooled_loss = (words.loss(pooled_BD, row_M, batch) + words.loss(pooled_BD, beside_M, batch)) / 2
+    return token_loss, pooled_loss
+
+
+def optimizers(model: BertForMaskedLM, words: Words, s: Settings) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices, AdamW for the rest."""
     matrices = [p for n, p in model.named_parameters() if ".layer." in n and p.ndim == 2]
-    known = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in known]
-    muon = torch.optim.Muon(
-        matrices, lr=s.matrix_rate, weight_decay=s.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    adam = torch.optim.AdamW(
-        others, lr=s.other_rate, betas=(0.9, 0.98), weight_decay=s.weight_decay
-    )
-    for optimizer in (muon, adam):
+    # The large epsilon keeps tokens that were only ever the wrong answer where counting put them.
+    table = [model.bert.embeddings.word_embeddings.weight, model.cls.predictions.decoder.bias]
+    known = {id(p) for p in matrices + table}
+    others = [p for p in model.parameters() if id(p) not in known] + list(words.parameters())
+    opts = [
+        pretraining.Muon(matrices, lr=s.matrix_rate, weight_decay=s.weight_decay),
+        torch.optim.AdamW(
+            table, lr=s.table_rate, betas=(0.9, 0.999), eps=1e-6, weight_decay=0, fused=True
+        ),
+        torch.optim.AdamW(
+            others, lr=s.other_rate, betas=(0.9, 0.98), weight_decay=s.weight_decay, fused=True
+        ),
+    ]
+    for optimizer in opts:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
-    return [muon, adam]
-
-
-def rate_at(progress: float, s: Settings) -> float:
-    """Share of the peak rate: up in a line, then down in a line to zero."""
-    if progress < s.warmup:
-        return progress / s.warmup
-    return max(0.0, (1 - progress) / (1 - s.warmup))
+    return opts
 
 
 @torch.no_grad()
 def held_out(model: BertForMaskedLM, rows: Rows, s: Settings, cast) -> dict[str, float]:
-    """Losses on the held-out books, on the same masked text each time, by row length."""
+    """Masked-token loss over the whole vocabulary on the held-out books, on the same masked text
+    each time, by row length."""
     device = next(model.parameters()).device
     figures: dict[str, float] = {}
     for length in (64, 256):
         rng = np.random.default_rng(s.seed + 1)
-        with cast():
-            parts = [losses(model, rows.draw(length, rng).to(device), s) for _ in range(8)]
-        means = torch.tensor(parts).mean(0).tolist()
-        for name, value in zip(("token_loss", "pair_loss", "pair_found"), means, strict=True):
-            figures[f"{name}_{length}"] = round(value, 4)
+        parts = []
+        for _ in range(3):
+            batch = rows.draw(length, rng).to(device)
+            with cast():
+                logits_MV = model.cls(hidden_states(model, batch)[batch.masked])
+            parts.append(F.cross_entropy(logits_MV.float(), batch.truth))
+        figures[f"token_loss_{length}"] = round(torch.stack(parts).mean().item(), 4)
     return figures
 
 
@@ -368,20 +382,23 @@ def train(
         fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
 
-    opts = optimizers(model, s)
+    torch.manual_seed(s.seed + 1)
+    words = Words(model, rows, s).to(device)
+    opts = optimizers(model, words, s)
     lengths, shares = zip(*s.lengths, strict=True)
     step, before, curve = 0, 0.0, []
     checkpoint = work / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
+        words.load_state_dict(state["words"])
         for optimizer, saved in zip(opts, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         step, before, curve = state["step"], state["seconds"], state["curve"]
         print(f"continuing at step {step}, {before / 60:.1f} min done", flush=True)
     began = time.perf_counter()
     saved_at = began
-    sums, seen = torch.zeros(3), 0
+    sums, seen = torch.zeros(2), 0
     while True:
         spent = before + time.perf_counter() - began
         progress = step / steps if steps else spent / (60 * minutes)
@@ -389,9 +406,9 @@ def train(
         if (seen == 50 and step % 100 == 0) or done:
             point = {"step": step, "seconds": round(spent, 1)}
             means = (sums / max(seen, 1)).tolist()
-            for name, value in zip(("token_loss", "pair_loss", "pair_found"), means, strict=True):
+            for name, value in zip(("token_loss", "pooled_loss"), means, strict=True):
                 point[name] = round(value, 4)
-            if step % 400 == 0 or done:
+            if step % 200 == 0 or done:
                 point |= held_out(model, held_rows, s, cast)
             curve.append(point)
             left = spent / max(progress, 1e-9) - spent
@@ -399,26 +416,27 @@ def train(
         if done:
             break
         if seen >= 50:
-            sums, seen = torch.zeros(3), 0
+            sums, seen = torch.zeros(2), 0
         # Each step draws from its own seed: a continued run sees what an unbroken one sees.
         rng = np.random.default_rng([s.seed, step])
         batch = rows.draw(int(rng.choice(lengths, p=shares)), rng).to(device)
         for optimizer in opts:
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate_at(progress, s)
+                group["lr"] = group["peak"] * pretraining.rate_at(progress, s.warmup)
         with cast():
-            token_loss, pair_loss, found = losses(model, batch, s)
-        (token_loss + s.pair_weight * pair_loss).backward()
+            token_loss, pooled_loss = losses(model, words, batch)
+        (token_loss + s.pooled_weight * pooled_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in opts:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        sums += torch.stack([token_loss, pair_loss, found]).detach().cpu()
+        sums += torch.stack([token_loss, pooled_loss]).detach().cpu()
         step, seen = step + 1, seen + 1
         if time.perf_counter() - saved_at > 240:
             saved_at = time.perf_counter()
             state = {
                 "model": model.state_dict(),
+                "words": words.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in opts],
                 "step": step,
                 "seconds": before + saved_at - began,
@@ -437,57 +455,64 @@ def train(
 
 
 @torch.no_grad()
-def whiten_pooler(model: BertForMaskedLM, rows: Rows, s: Settings) -> None:
-    """Put a whitening of [CLS] in the pooler's place: tanh(W (h - mean)).
+def scale_table(model: BertForMaskedLM, s: Settings) -> None:
+    """Give the embeddings the size in which the folder keeps them; the outputs stay the same.
 
-    The pooler that found the neighbours has kept what that takes and dropped the rest. It is thrown
-    away, as SimCLR throws its projection head away; what fed it stays, in a form from which a
-    linear head learns fast.
+    A normalization follows the embeddings, so their size is free; but fine-tuning with AdamW moves
+    every coordinate by about the learning rate, whatever its size. In a large table the words keep
+    their places among each other, and a rate that suits the layers does not wipe them out.
     """
-    rng = np.random.default_rng([s.seed, 1])
-    tops = []
-    for _ in range(40):
-        batch = rows.draw(32, rng).to(model.device)
-        ids = batch.ids.masked_scatter(batch.masked, batch.truth)
-        tops.append(model.bert(ids).last_hidden_state[:, 0].float())
-    top_ND = torch.cat(tops)
-    mean_D = top_ND.mean(0)
-    values, vectors = torch.linalg.eigh((top_ND - mean_D).T.cov())
-    scale = (values + 0.01 * values.mean()).rsqrt()
-    weight_DD = s.pooled_spread * vectors @ torch.diag(scale) @ vectors.T
-    model.bert.pooler.dense.weight.copy_(weight_DD)
-    model.bert.pooler.dense.bias.copy_(-weight_DD @ mean_D)
+    table = model.bert.embeddings
+    factor = s.table_scale / table.word_embeddings.weight.square().mean().sqrt()
+    for part in (table.word_embeddings, table.position_embeddings, table.token_type_embeddings):
+        part.weight.mul_(factor)
+    norm = model.cls.predictions.transform.LayerNorm  # the table is the output matrix too
+    norm.weight.div_(factor)
+    norm.bias.div_(factor)
 
 
 # ---------------------------------------------------------------------- the folder
 
 
-def save_folder(
-    model: BertForMaskedLM, tokenizer: BertTokenizerFast, record: dict, folder: Path
-) -> None:
-    """Write the model beside its place, then move its files in; a README that is there stays."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    model.cpu().eval()
-    model.config.hidden_dropout_prob = 0.1  # for those who fine-tune; pretraining used none
-    model.config.attention_probs_dropout_prob = 0.1
-    model.to(torch.float16).save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    facts = part / "tokenizer_config.json"  # without what says where it was loaded from
-    kept = json.loads(facts.read_text())
-    kept = {name: kept[name] for name in kept if name not in ("is_local", "local_files_only")}
-    facts.write_text(json.dumps(kept, indent=2) + "\n")
-    (part / "training.json").write_text(json.dumps(record, indent=1) + "\n")
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in part.iterdir():
-        file.chmod(0o644)
-        file.replace(folder / file.name)
-    part.rmdir()
+def about(model: BertForMaskedLM, s: Settings, record: dict) -> str:
+    """The folder's README, with the figures of this run."""
+    parameters = sum(p.numel() for p in model.parameters())
+    corpus, last = record["corpus"], record["curve"][-1]
+    return f"""---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: fill-mask
+tags: [bert, small, tuneoff]
+---
 
+# tuneoff-mini-bert
 
-def key(*parts: object) -> str:
-    """A short name for what a stage depends on, so that nothing stale is reused."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+A small BERT, made so that tuneoff can show a contest between fine-tuning methods at once, offline,
+on an ordinary laptop. It is a real pretrained encoder, but a tiny one: use it to try tuneoff, to
+teach, and to test; not to build a product on.
+
+| | |
+| --- | --- |
+| architecture | `BertForMaskedLM`: {s.layers} layers, hidden {s.hidden}, {s.heads} heads, feed-forward {s.feed_forward}, {s.positions} positions |
+| parameters | {parameters:,}, stored in fp16 (load with `dtype=torch.float32`) |
+| tokenizer | WordPiece, lower-case, {s.vocabulary:,} tokens, learned from the same novels |
+| data | {corpus["books"]} English novels, 1839 to 1937, {corpus["tokens"] / 1e6:.1f} million tokens; public domain where copyright ends 70 years after the author's death |
+| seen | {record["tokens_seen"] / 1e6:.1f} million tokens in {record["steps"]:,} steps, {record["seconds"] / 60:.0f} minutes of one {record["device"]} |
+| masked-token loss on two held-out books | {last["token_loss_64"]:.2f} nats in rows of 64, {last["token_loss_256"]:.2f} in rows of 256 |
+| made with | `scripts/pretrain_encoder.py` |
+| licence | Apache-2.0, as tuneoff |
+
+## How it was trained
+
+Token embeddings start from co-occurrence counts over all of the novels (PPMI, then a truncated SVD)
+and move slowly from there. Training has two objectives on full rows of 32 to 128 tokens: masked
+tokens ({s.masked:.0%} of the seldom ones, fewer of the frequent), and naming, from the pooled `[CLS]`
+alone and without order, the words that were masked in its row and in the row beside it.
+Muon trains the layers' matrices, AdamW the rest; the rate rises for a moment and falls to zero in
+a line. All settings, the corpus hash and the loss curve are in `training.json`; figures on SST-5
+against the same network from random weights are in `docs/backbones.md` of tuneoff.
+"""  # noqa: E501 - rows of a table
 
 
 def main() -> None:
@@ -507,10 +532,12 @@ def main() -> None:
     def say(text: str) -> None:
         print(f"[{time.perf_counter() - clock:6.0f} s] {text}", flush=True)
 
-    files, corpus_hash = read_corpus(args.novels)
+    files, corpus_hash = novels.read_corpus(args.novels)
     say(f"corpus: {len(files)} books, sha256 {corpus_hash[:16]}")
 
-    prepared = args.work / f"prepared-{key(corpus_hash, s.seed, s.vocabulary, s.hidden, s.window)}"
+    prepared = (
+        args.work / f"prepared-{novels.key(corpus_hash, s.seed, s.vocabulary, s.hidden, s.window)}"
+    )
     if not prepared.exists():
         part = prepared.with_suffix(".part")
         part.mkdir(parents=True, exist_ok=True)
@@ -520,7 +547,8 @@ def main() -> None:
         data = encode_corpus(files, tokenizer)
         np.savez(part / "tokens.npz", **data)
         say(f"tokens: {len(data['ids']):,}, {len(data['starts']):,} sentences")
-        np.save(part / "vectors.npy", count_vectors(data["ids"], s).numpy())
+        vectors = novels.meaning(data["ids"], s.vocabulary, s.hidden, s.window, s.seed)
+        np.save(part / "vectors.npy", vectors.numpy())
         part.replace(prepared)
     tokenizer = BertTokenizerFast.from_pretrained(prepared)
     with np.load(prepared / "tokens.npz") as stored:
@@ -536,18 +564,20 @@ def main() -> None:
     books = range(len(files))
     rows = Rows(data, [book for book in books if book % 50 != 25], s)
     held_rows = Rows(data, [book for book in books if book % 50 == 25], s)
-    work = args.work / f"training-{key(corpus_hash, asdict(s), args.minutes, args.steps)}"
+    work = args.work / f"training-{novels.key(corpus_hash, asdict(s), args.minutes, args.steps)}"
     work.mkdir(exist_ok=True)
     spent = train(model, rows, held_rows, s, work, args.minutes, args.steps)
-    whiten_pooler(model, rows, s)
+    scale_table(model, s)
     record = {
-        "what": "masked tokens, and neighbouring rows recognised by their pooled [CLS]",
+        "what": "masked tokens, and the masked words of a row and its neighbour from pooled [CLS]",
         "settings": asdict(s),
         "corpus": {"books": len(files), "sha256": corpus_hash, "tokens": len(data["ids"])},
         "versions": {"torch": torch.__version__},
         **spent,
     }
-    save_folder(model, tokenizer, record, args.out)
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        setattr(model.config, name, 0.1)  # for those who fine-tune; pretraining used none
+    pretraining.save_folder(model, tokenizer, record, about(model, s, record), args.out)
     size = sum(file.stat().st_size for file in args.out.iterdir())
     say(f"folder: {args.out}, {size / 1e6:.1f} MB")
 

@@ -28,8 +28,8 @@ LIMITS = """
   came later falls into pieces that mean little to it.
 - Novels of that time carry its prejudices about sex, class, race and faith, and the model learned
   them.
-- It is tiny, and saw less text than a person reads in a month. What it writes looks like English
-  here and there; it knows no facts.
+- It is tiny, and saw about as much text as a person reads in a few months. What it writes looks
+  like English here and there; it knows few facts.
 - Dropout is 0.1 in `config.json` for fine-tuning; pretraining used none.
 """
 
