@@ -226,19 +226,19 @@ def main(words: list[str] | None = None) -> None:
     part = pretraining.SampledSoftmax(counts_V, s.frequent, s.sampled)
     whole = pretraining.SampledSoftmax(counts_V, s.frequent, 0)
 
-    def loss_of(rng: np.random.Generator, progress: float) -> tuple[Tensor, int]:
+    def losses_of(rng: np.random.Generator, progress: float) -> tuple[dict[str, Tensor], int]:
         rows, length, _ = s.rows[rng.choice(len(s.rows), p=[share for *_, share in s.rows])]
         ids = torch.from_numpy(windows.draw(rows, length + 1, rng)).to(device)
         h = body(ids[:, :-1], use_cache=False).last_hidden_state.flatten(0, 1)
         scored = whole if progress > 1 - s.whole_softmax else part
-        return scored.loss(h, body.wte.weight, ids[:, 1:].flatten(), rng), len(h)
+        return {"loss": scored.loss(h, body.wte.weight, ids[:, 1:].flatten(), rng)}, len(h)
 
     work = args.work / f"training-{novels.key(corpus_hash, asdict(s))}"
     work.mkdir(exist_ok=True)
     spent = pretraining.train(
         model,
         opts,
-        loss_of,
+        losses_of,
         lambda: held_out_loss(model, held, 128, 16),
         work,
         args.minutes,

@@ -25,11 +25,10 @@ Axes: B rows, T tokens in a row, M masked tokens, D hidden size, V vocabulary, P
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -223,7 +222,8 @@ class Rows:
         self.masked_V = s.masked * np.minimum(1, np.sqrt(s.seldom / np.maximum(share_V, 1e-9)))
         self.masked_V[: len(SPECIAL)] = 0
         order = np.argsort(-share_V, kind="stable")
-        self.frequent, self.seldom = order[: s.frequent], order[s.frequent :]
+        frequent = min(s.frequent, len(order) // 4)
+        self.frequent, self.seldom = order[:frequent], order[frequent:]
 
     def draw(self, length: int, rng: np.random.Generator) -> Batch:
         """A batch whose rows i and B/2 + i are neighbours in a book."""
@@ -364,96 +364,6 @@ def held_out(model: BertForMaskedLM, rows: Rows, s: Settings, cast) -> dict[str,
     return figures
 
 
-def train(
-    model: BertForMaskedLM,
-    rows: Rows,
-    held_rows: Rows,
-    s: Settings,
-    work: Path,
-    minutes: float,
-    steps: int | None,
-) -> dict:
-    """Train to the end of the budget; returns the loss curve and what was spent."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).train()
-
-    def cast():
-        # bf16 is two to three times faster than fp32 on CPUs with avx512_bf16, and slow without.
-        fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
-
-    torch.manual_seed(s.seed + 1)
-    words = Words(model, rows, s).to(device)
-    opts = optimizers(model, words, s)
-    lengths, shares = zip(*s.lengths, strict=True)
-    step, before, curve = 0, 0.0, []
-    checkpoint = work / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        model.load_state_dict(state["model"])
-        words.load_state_dict(state["words"])
-        for optimizer, saved in zip(opts, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        step, before, curve = state["step"], state["seconds"], state["curve"]
-        print(f"continuing at step {step}, {before / 60:.1f} min done", flush=True)
-    began = time.perf_counter()
-    saved_at = began
-    sums, seen = torch.zeros(2), 0
-    while True:
-        spent = before + time.perf_counter() - began
-        progress = step / steps if steps else spent / (60 * minutes)
-        done = progress >= 1
-        if (seen == 50 and step % 100 == 0) or done:
-            point = {"step": step, "seconds": round(spent, 1)}
-            means = (sums / max(seen, 1)).tolist()
-            for name, value in zip(("token_loss", "pooled_loss"), means, strict=True):
-                point[name] = round(value, 4)
-            if step % 200 == 0 or done:
-                point |= held_out(model, held_rows, s, cast)
-            curve.append(point)
-            left = spent / max(progress, 1e-9) - spent
-            print(f"{json.dumps(point)}  left {left / 60:.1f} min", flush=True)
-        if done:
-            break
-        if seen >= 50:
-            sums, seen = torch.zeros(2), 0
-        # Each step draws from its own seed: a continued run sees what an unbroken one sees.
-        rng = np.random.default_rng([s.seed, step])
-        batch = rows.draw(int(rng.choice(lengths, p=shares)), rng).to(device)
-        for optimizer in opts:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * pretraining.rate_at(progress, s.warmup)
-        with cast():
-            token_loss, pooled_loss = losses(model, words, batch)
-        (token_loss + s.pooled_weight * pooled_loss).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in opts:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        sums += torch.stack([token_loss, pooled_loss]).detach().cpu()
-        step, seen = step + 1, seen + 1
-        if time.perf_counter() - saved_at > 240:
-            saved_at = time.perf_counter()
-            state = {
-                "model": model.state_dict(),
-                "words": words.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in opts],
-                "step": step,
-                "seconds": before + saved_at - began,
-                "curve": curve,
-            }
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").replace(checkpoint)
-    return {
-        "steps": step,
-        "tokens_seen": step * s.tokens_per_step,
-        "seconds": round(spent, 1),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "curve": curve,
-    }
-
-
 @torch.no_grad()
 def scale_table(model: BertForMaskedLM, s: Settings) -> None:
     """Give the embeddings the size in which the folder keeps them; the outputs stay the same.
@@ -477,7 +387,7 @@ def scale_table(model: BertForMaskedLM, s: Settings) -> None:
 def about(model: BertForMaskedLM, s: Settings, record: dict) -> str:
     """The folder's README, with the figures of this run."""
     parameters = sum(p.numel() for p in model.parameters())
-    corpus, last = record["corpus"], record["curve"][-1]
+    corpus, found = record["corpus"], record["held_out"]
     return f"""---
 license: apache-2.0
 language: en
@@ -499,7 +409,7 @@ teach, and to test; not to build a product on.
 | tokenizer | WordPiece, lower-case, {s.vocabulary:,} tokens, learned from the same novels |
 | data | {corpus["books"]} English novels, 1839 to 1937, {corpus["tokens"] / 1e6:.1f} million tokens; public domain where copyright ends 70 years after the author's death |
 | seen | {record["tokens_seen"] / 1e6:.1f} million tokens in {record["steps"]:,} steps, {record["seconds"] / 60:.0f} minutes of one {record["device"]} |
-| masked-token loss on two held-out books | {last["token_loss_64"]:.2f} nats in rows of 64, {last["token_loss_256"]:.2f} in rows of 256 |
+| masked-token loss on two held-out books | {found["token_loss_64"]:.2f} nats in rows of 64, {found["token_loss_256"]:.2f} in rows of 256 |
 | made with | `scripts/pretrain_encoder.py` |
 | licence | Apache-2.0, as tuneoff |
 
@@ -515,17 +425,18 @@ against the same network from random weights are in `docs/backbones.md` of tuneo
 """  # noqa: E501 - rows of a table
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--novels", type=Path, required=True, help="folder of plain-text books")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     parser.add_argument("--work", type=Path, default=Path("build/pretrain_encoder"))
     parser.add_argument("--minutes", type=float, default=45, help="time for training alone")
     parser.add_argument("--steps", type=int, help="number of steps, instead of --minutes")
+    parser.add_argument("--vocabulary", type=int, default=Settings.vocabulary)
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     torch.set_num_threads(args.threads)
-    s = Settings()
+    s = replace(Settings(), vocabulary=args.vocabulary)
     args.work.mkdir(parents=True, exist_ok=True)
     clock = time.perf_counter()
 
@@ -554,24 +465,55 @@ def main() -> None:
     with np.load(prepared / "tokens.npz") as stored:
         data = dict(stored)
     vectors = torch.from_numpy(np.load(prepared / "vectors.npy"))
-    for word in ("happy", "terrible", "river", "dull"):
+    known = tokenizer.get_vocab()
+    for word in filter(known.get, ("happy", "terrible", "river", "dull")):
         own = tokenizer.convert_tokens_to_ids(word)
         near = F.cosine_similarity(vectors[own][None], vectors).nan_to_num(-1).topk(7).indices[1:]
         say(f"vectors: {word} ~ {' '.join(tokenizer.convert_ids_to_tokens(near.tolist()))}")
 
     model = build_model(s, vectors, np.bincount(data["ids"], minlength=s.vocabulary))
     say(f"model: {sum(p.numel() for p in model.parameters()):,} parameters")
-    books = range(len(files))
-    rows = Rows(data, [book for book in books if book % 50 != 25], s)
-    held_rows = Rows(data, [book for book in books if book % 50 == 25], s)
+    kept_back = novels.held_out_books(len(files))
+    rows = Rows(data, [book for book in range(len(files)) if book not in kept_back], s)
+    held_rows = Rows(data, kept_back, s)
     work = args.work / f"training-{novels.key(corpus_hash, asdict(s), args.minutes, args.steps)}"
     work.mkdir(exist_ok=True)
-    spent = train(model, rows, held_rows, s, work, args.minutes, args.steps)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def cast() -> AbstractContextManager:
+        # bf16 is two to three times faster than fp32 on CPUs with avx512_bf16, and slow without.
+        fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+
+    torch.manual_seed(s.seed + 1)
+    scored = Words(model, rows, s)
+    trained = torch.nn.ModuleList([model, scored]).to(device).train()
+    lengths, shares = zip(*s.lengths, strict=True)
+
+    def losses_of(rng: np.random.Generator, _: float) -> tuple[dict[str, Tensor], int]:
+        batch = rows.draw(int(rng.choice(lengths, p=shares)), rng).to(device)
+        with cast():
+            token, pooled = losses(model, scored, batch)
+        parts = {"loss": token + s.pooled_weight * pooled, "token_loss": token}
+        return parts | {"pooled_loss": pooled}, batch.ids.numel()
+
+    spent = pretraining.train(
+        trained,
+        optimizers(model, scored, s),
+        losses_of,
+        lambda: held_out(model, held_rows, s, cast),
+        work,
+        args.minutes,
+        args.steps,
+        s.seed,
+        s.warmup,
+    )
     scale_table(model, s)
     record = {
         "what": "masked tokens, and the masked words of a row and its neighbour from pooled [CLS]",
         "settings": asdict(s),
         "corpus": {"books": len(files), "sha256": corpus_hash, "tokens": len(data["ids"])},
+        "held_out": held_out(model, held_rows, s, cast),
         "versions": {"torch": torch.__version__},
         **spent,
     }

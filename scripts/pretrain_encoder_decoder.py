@@ -335,18 +335,19 @@ def main(words: list[str] | None = None) -> None:
     part = pretraining.SampledSoftmax(counts_V, s.frequent, s.sampled)
     whole = pretraining.SampledSoftmax(counts_V, s.frequent, 0)
 
-    def loss_of(rng: np.random.Generator, progress: float) -> tuple[Tensor, int]:
+    def losses_of(rng: np.random.Generator, progress: float) -> tuple[dict[str, Tensor], int]:
         read, said = (ids.to(device) for ids in batches.draw(rng))
         scored = whole if progress > 1 - s.whole_softmax else part
         h = states(model, read, said)
-        return scored.loss(h, model.shared.weight, said.flatten(), rng), read.numel() + said.numel()
+        loss = scored.loss(h, model.shared.weight, said.flatten(), rng)
+        return {"loss": loss}, read.numel() + said.numel()
 
     work = args.work / f"training-{novels.key(corpus_hash, asdict(s))}"
     work.mkdir(exist_ok=True)
     spent = pretraining.train(
         model,
         opts,
-        loss_of,
+        losses_of,
         lambda: held_out_loss(model, held_batches, 4),
         work,
         args.minutes,

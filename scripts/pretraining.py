@@ -130,16 +130,18 @@ def rate_at(progress: float, warmup: float = 0.02) -> float:
 def train(
     model: torch.nn.Module,
     opts: list[torch.optim.Optimizer],
-    loss_of: Callable[[np.random.Generator, float], tuple[Tensor, int]],
+    losses_of: Callable[[np.random.Generator, float], tuple[dict[str, Tensor], int]],
     held_out: Callable[[], dict[str, float]],
     work: Path,
     minutes: float,
     steps: int | None,
     seed: int,
+    warmup: float = 0.02,
 ) -> dict[str, Any]:
     """Train to the end of the budget; returns the loss curve and what was spent.
 
-    loss_of(rng, progress): the loss of a fresh batch, and its tokens; progress from 0 to 1.
+    losses_of(rng, progress): of a fresh batch `loss`, which is trained, and parts of it to be kept
+    beside; and its tokens; progress from 0 to 1.
     minutes: of this process's computing, so that a machine that does other work too gives as much.
     The state is kept in `work` every minute, and taken up from there.
     """
@@ -156,32 +158,34 @@ def train(
         step, tokens, before, curve = (state[name] for name in ("step", "tokens", "spent", "curve"))
         print(f"continuing at step {step}, {before / 60:.1f} min done", flush=True)
     began = saved_at = clock()
-    losses: list[float] = []
+    losses: dict[str, list[float]] = {}
     while True:
         spent = before + clock() - began
         progress = step / steps if steps else spent / (60 * minutes)
-        if (len(losses) >= 50 and step % 100 == 0) or progress >= 1:
+        seen = len(losses.get("loss", ()))
+        if (seen >= 50 and step % 100 == 0) or progress >= 1:
             point = {"step": step, "tokens": tokens, "seconds": round(spent, 1)}
-            point["loss"] = round(float(np.mean(losses or [math.nan])), 4)
+            point |= {name: round(float(np.mean(some)), 4) for name, some in losses.items()}
             if step % 500 == 0 or progress >= 1:
                 point |= held_out()
             curve.append(point)
-            losses = []
+            losses = {}
             left = spent / max(progress, 1e-9) - spent
             print(f"{json.dumps(point)}  left {left / 60:.1f} min", flush=True)
         if progress >= 1:
             break
         for optimizer in opts:
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate_at(progress)
+                group["lr"] = group["peak"] * rate_at(progress, warmup)
         # Each step draws from its own seed: a continued run sees what an unbroken one sees.
-        loss, count = loss_of(np.random.default_rng([seed, step]), progress)
-        loss.backward()
+        parts, count = losses_of(np.random.default_rng([seed, step]), progress)
+        parts["loss"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in opts:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
+        for name, part in parts.items():
+            losses.setdefault(name, []).append(part.item())
         step, tokens = step + 1, tokens + count
         if clock() - saved_at > 60:
             saved_at = clock()

@@ -1,5 +1,4 @@
-"""The scripts that make the built-in decoder and encoder-decoder: their parts, and a run of each on
-a few pages."""
+"""The scripts that make the built-in backbones: their parts, and a run of each on a few pages."""
 
 from __future__ import annotations
 
@@ -106,18 +105,21 @@ def test_paragraphs_of_books_that_break_their_lines(tmp_path):
     assert len(paragraphs(long)) == 2
 
 
-@pytest.mark.parametrize("kind", ["decoder", "encoder_decoder"])
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "encoder_decoder"])
 def test_a_run_makes_a_folder_that_opens_and_has_learned(kind, books, tmp_path, capsys):
     import importlib
 
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM as Decoder
+    from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     script = importlib.import_module(f"pretrain_{kind}")
     words = ["--novels", str(books), "--out", str(tmp_path / "out"), "--work", str(tmp_path / "w")]
     script.main([*words, "--steps", "12", "--vocabulary", "500"])
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     held_out = record["held_out"]
-    if kind == "decoder":  # it begins with the tokens' frequencies, and loses none of that
+    if kind == "encoder":
+        assert held_out["token_loss_64"] < np.log(500) - 0.2
+    elif kind == "decoder":  # it begins with the tokens' frequencies, and loses none of that
         assert held_out["held_out_loss_128"] < held_out["unigram_loss"] + 0.3
     else:
         begin = held_out["before_training"]["held_out_loss_gaps"]
@@ -125,18 +127,20 @@ def test_a_run_makes_a_folder_that_opens_and_has_learned(kind, books, tmp_path, 
     assert record["steps"] == 12
     about = (tmp_path / "out" / "README.md").read_text()
     assert f"{model_size(tmp_path / 'out'):,}, stored in fp16" in about
-    auto = AutoModelForCausalLM if kind == "decoder" else AutoModelForSeq2SeqLM
-    model, info = auto.from_pretrained(
+    auto = {"encoder": AutoModelForMaskedLM, "decoder": Decoder}
+    model, info = auto.get(kind, AutoModelForSeq2SeqLM).from_pretrained(
         tmp_path / "out", dtype=torch.float32, output_loading_info=True
     )
     assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
+    assert all(kind == "encoder" and ".pooler." in key for key in info["unexpected_keys"])
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert len(tokenizer) == model.get_input_embeddings().weight.shape[0] == 500
-    text = "A study compares methods."
+    text = "a study compares methods."
     ids = tokenizer(text)["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
-    if kind == "decoder":
+    if kind == "encoder":
+        assert tokenizer.mask_token_id == 4
+    elif kind == "decoder":
         assert tokenizer.eos_token_id == model.config.eos_token_id == 499
     else:
         assert ids[-1] == tokenizer.eos_token_id == model.config.eos_token_id == 1
