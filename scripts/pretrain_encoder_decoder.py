@@ -76,7 +76,7 @@ def train_tokenizer(files: list[Path], s: Settings) -> Any:
     )
     special = ["<pad>", "</s>", "<unk>"]
     trainer = trainers.UnigramTrainer(
-        vocab_size=s.vocabulary - SENTINELS,
+        vocab_size=s.vocabulary - SENTINELS + 16,  # it may end with a few less than it was told
         special_tokens=special,
         unk_token="<unk>",
         initial_alphabet=sorted({chr(code) for code in range(33, 127)} | {"▁"}),
@@ -85,9 +85,10 @@ def train_tokenizer(files: list[Path], s: Settings) -> Any:
     tokenizer.train_from_iterator(novels.lines_of(files, every=8), trainer)
     learned = json.loads(tokenizer.to_str())["model"]["vocab"]
     scores = {piece: score for piece, score in learned if piece not in special}
-    pieces = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
     room = s.vocabulary - SENTINELS - len(special)
-    vocab = [(name, 0.0) for name in special] + pieces[:room]
+    best = sorted(scores, key=lambda piece: (len(piece) > 1, -scores[piece], piece))[:room]
+    pieces = sorted(((piece, scores[piece]) for piece in best), key=lambda pair: (-pair[1], pair))
+    vocab = [(name, 0.0) for name in special] + pieces
     vocab += [(f"<extra_id_{i}>", 0.0) for i in reversed(range(SENTINELS))]
     return T5Tokenizer(vocab=vocab, extra_ids=SENTINELS, model_max_length=512)
 
