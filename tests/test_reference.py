@@ -29,6 +29,7 @@ GROUPS = [
     study.Training,
     study.Tuning,
     study.Budget,
+    study.Evaluation,
     study.Comparison,
 ]
 

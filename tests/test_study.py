@@ -357,7 +357,9 @@ def test_schema_agrees_with_the_reader(tmp_path: Path) -> None:
         SMALL | {"seeds": 5, "methods": [{"lora": {"rank": 4, "name": "x"}}, {"method": "ia3"}]},
         SMALL | {"backbones": [{"model": "a/b", "quantization": "nf4"}], "methods": "full"},
         SMALL | {"training": {"evaluate_every": 10, "max_grad_norm": None}},
+        SMALL | {"evaluation": {"interpolation": [0, 0.5, 1]}},
         load_study(SMALL).written(),
+        load_study(SMALL | {"evaluation": {"interpolation": [0, 0.5, 1]}}).written(),
     ]
     bad: list[dict[str, Any]] = [
         SMALL | {"methods": ["lorra"]},
@@ -367,6 +369,8 @@ def test_schema_agrees_with_the_reader(tmp_path: Path) -> None:
         SMALL | {"tasks": [{"text_classification": {"data": "synthetic", "metric": "acc"}}]},
         SMALL | {"training": {"epochs": -1}},
         SMALL | {"trainings": {}},
+        SMALL | {"evaluation": {"interpolation": [0, 1.5]}},
+        SMALL | {"evaluation": {"interpolate": [0, 1]}},
         {key: value for key, value in SMALL.items() if key != "tasks"},
     ]
     for study in good:
@@ -375,6 +379,15 @@ def test_schema_agrees_with_the_reader(tmp_path: Path) -> None:
     for study in bad:
         assert problems(study)
         assert not validator.is_valid(study), study
+
+
+def test_places_between_the_models_ascend() -> None:
+    found = problems(SMALL | {"evaluation": {"interpolation": [0.5, 0, 1]}})
+    assert found == {
+        "evaluation.interpolation": "must ascend, and name no place twice; got [0.5, 0.0, 1.0]"
+    }
+    assert problems(SMALL | {"evaluation": {"interpolation": [0.5, 0.5]}})
+    assert not problems(SMALL | {"evaluation": {"interpolation": [0, 0.5, 1]}})
 
 
 def test_dotted_paths() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Self
 from tuneoff import identity
 from tuneoff.fit import Inspect, head_of, shape, with_quantization
 from tuneoff.settings import Settings
-from tuneoff.study import BackboneSpec, MethodSpec, Study, TaskSpec, Training
+from tuneoff.study import BackboneSpec, Evaluation, MethodSpec, Study, TaskSpec, Training
 
 RateFrom = Literal["study", "method", "probes", "grid"]
 _UNNAMED = {"name", "model", "revision"}
@@ -41,6 +41,7 @@ class RunSpec(Settings):
     task: TaskSpec
     method: MethodSpec
     training: Training
+    evaluation: Evaluation = Evaluation()
     seed: int
     learning_rate: float
     rate_from: RateFrom
@@ -61,6 +62,8 @@ class RunSpec(Settings):
         the same run may serve an extended or renamed study.
         """
         source = self.task.data.source
+        more = self.kind == "run" and self.evaluation != Evaluation()
+        measured = {"evaluation": self.evaluation.model_dump(mode="json")} if more else {}
         return identity.digest(
             {
                 "kind": self.kind,
@@ -78,6 +81,7 @@ class RunSpec(Settings):
                 "seed": self.seed,
                 "device": self.device,
                 "code": self.code,
+                **measured,
             }
         )
 
@@ -168,6 +172,7 @@ def contests(study: Study, inspect: Inspect = shape) -> list[RunSpec]:
             task=task,
             method=method,
             training=study.training_of(method),
+            evaluation=study.evaluation,
             seed=study.seeds[0],
             learning_rate=given or method.settings.own_rates(kind).default,
             rate_from="study" if given else "method",

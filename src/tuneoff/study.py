@@ -42,7 +42,16 @@ from tuneoff.study_cells import (
 )
 from tuneoff.study_changes import changed
 from tuneoff.study_parts import known_part, part_settings
-from tuneoff.study_settings import Budget, Comparison, Group, Limit, Split, Training, Tuning
+from tuneoff.study_settings import (
+    Budget,
+    Comparison,
+    Evaluation,
+    Group,
+    Limit,
+    Split,
+    Training,
+    Tuning,
+)
 from tuneoff.study_together import together
 from tuneoff.study_written import written
 from tuneoff.tasks import Task
@@ -54,6 +63,7 @@ __all__ = [
     "Comparison",
     "Conditions",
     "DataSpec",
+    "Evaluation",
     "Limit",
     "MethodSpec",
     "Placed",
@@ -296,6 +306,8 @@ class Study(Settings):
     """How each method's learning rate is found."""
     budget: Budget = Budget()
     """What the study may use."""
+    evaluation: Evaluation = Evaluation()
+    """What is measured beside each run's own scores."""
     comparison: Comparison = Comparison()
     """How the verdict is reached."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

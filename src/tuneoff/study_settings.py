@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tuneoff.settings import Settings
-from tuneoff.study_parts import faults
+from tuneoff.study_parts import fault, faults
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -164,6 +164,26 @@ class Budget(Settings):
     """Of the device; what is free when not given."""
     workers: int | None = Field(default=None, gt=0)
     """Processes side by side; on a CPU one per core when not given."""
+
+
+class Evaluation(Settings):
+    """What is measured of a trained run beside its own scores."""
+
+    interpolation: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
+    """Places between the original model (0) and the trained one (1), ascending, at which it is
+    measured too; empty measures none. Source: Wortsman et al. 2022 (WiSE-FT, arXiv 2109.01903)."""
+
+    @field_validator("interpolation")
+    @classmethod
+    def _ascending(cls, places: tuple[float, ...]) -> tuple[float, ...]:
+        if list(places) != sorted(set(places)):
+            raise fault(f"must ascend, and name no place twice; got {list(places)}")
+        return places
+
+    @property
+    def repeats(self) -> int:
+        """How often each split is read beside the run's own evaluation, which is place 1."""
+        return sum(place != 1 for place in self.interpolation)
 
 
 class Comparison(Settings):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuneoff.study import CellSpec, MethodSpec, Study, TaskSpec
 
-_LEFT_OUT = ("cells", "publication", "charts", "conditions")
+_LEFT_OUT = ("cells", "publication", "charts", "conditions", "evaluation")
 """Keys that are not written where they hold their default."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from tuneoff.ledger import Ledger
 
 COSTS = ("trainable_parameters", "peak_memory_bytes", "train_seconds", "adapter_bytes")
+COSTS += ("inference_seconds_per_example", "inference_peak_memory_bytes")
 USES = {
     "least_memory": "peak_memory_bytes",
     "fastest": "train_seconds",

@@ -11,6 +11,8 @@ from tests.report.folders import rewrite
 from tuneoff.report import write_report
 from tuneoff.report.contents import read_contents
 from tuneoff.report.effects import Effect, effects
+from tuneoff.report.plots.style import house_style
+from tuneoff.report.plots.sweeps import draw_effects
 
 SWEPT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "full": ({"method": "lora", "rank": 16}, {"epochs": 2, "optimizer": "adamw", "eps": 1e-8}),
@@ -71,6 +73,35 @@ def test_what_was_swept_is_drawn(tmp_path: Path) -> None:
     page = (path / "report.html").read_text("utf-8")
     assert "What each setting does" in page
     assert "lora" in page[page.index('id="overall"') :]
+
+
+def test_time_and_memory_stand_beside_the_quality(tmp_path: Path) -> None:
+    """In panels whose marks stand at the ledger's own figures, from zero."""
+    path = swept(tmp_path)
+    found = [one for one in effects(read_contents(path)) if one.setting == "rank"]
+    with house_style():
+        plot = draw_effects(found)
+    assert plot is not None
+    assert "48.0 s, 520 MB" in plot.alt  # lora of the fixtures, under a rank of 4
+    assert "1 min 00 s, 900 MB" in plot.alt
+    _, time, memory = plot.figure.axes
+    assert time.get_ylabel() == "training time (s)"
+    assert memory.get_ylabel() == "peak memory (MB)"
+    assert [line.get_ydata()[0] for line in time.lines[:2]] == [48.0, 60.0]  # type: ignore[index]
+    assert [line.get_ydata()[0] for line in memory.lines[:2]] == [520.0, 900.0]  # type: ignore[index]
+    assert time.get_ylim()[0] == memory.get_ylim()[0] == 0.0
+
+
+def test_costs_that_were_not_measured_are_not_drawn(tmp_path: Path) -> None:
+    def unmeasured(record: dict[str, Any]) -> dict[str, Any]:
+        return record | {"cost": dict.fromkeys(record.get("cost") or {})}
+
+    path = rewrite(swept(tmp_path), unmeasured)
+    with house_style():
+        plot = draw_effects(effects(read_contents(path)))
+    assert plot is not None
+    assert "MB" not in plot.alt
+    assert [axes.get_visible() for axes in plot.figure.axes[:3]] == [True, False, False]
 
 
 def test_nothing_swept_nothing_drawn(reported: Reported) -> None:

@@ -74,6 +74,16 @@ def test_the_plan_is_graded(whole_report: Path) -> None:
     assert "| full | 450 MB | 900 MB | 2× |" in (whole_report / "report.md").read_text()
 
 
+def test_inference_has_a_table(whole_report: Path, reported: Reported) -> None:
+    """The fixture's: 1.1 ms for every method, and a fifth of the training's memory."""
+    text = HtmlPage((whole_report / "report.html").read_text()).text
+    assert re.search(r"lora\W+1.10 ms\W+the same\W+909\W+104 MB\W+1.73× less", text)
+    row = "| lora | 1.10 ms | the same | 909 | 104 MB | 1.73× less |"
+    assert row in (whole_report / "report.md").read_text()
+    assert "dora | 1.10 ms" not in (whole_report / "report.md").read_text()  # it never finished
+    assert "Time of one example" not in (reported("null_costs") / "report.html").read_text()
+
+
 def test_page_loads_nothing(whole_report: Path) -> None:
     source = (whole_report / "report.html").read_text()
     page = HtmlPage(source)
@@ -122,7 +132,13 @@ def test_plots_hover(whole_report: Path) -> None:
 
 def test_every_plot_is_an_image(whole_report: Path) -> None:
     kinds = ["quality", "quality_memory", "quality_time", "parameters", "memory", "training_time"]
-    kinds += ["learning_curves", "learning_rates", "confusion.lora"]
+    kinds += [
+        "inference_time",
+        "inference_memory",
+        "learning_curves",
+        "learning_rates",
+        "confusion.lora",
+    ]
     for kind in kinds:
         path = whole_report / "plots" / f"mini-bert.synthetic.{kind}"
         root = ET.parse(path.with_name(f"{path.name}.svg")).getroot()

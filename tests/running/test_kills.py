@@ -22,7 +22,16 @@ from tests.running.tiny_study import tiny_study
 from tuneoff.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-NUMBERS = ("status", "metrics", "history", "best_step", "steps", "learning_rate", "tokens")
+NUMBERS = (
+    "status",
+    "metrics",
+    "interpolation",
+    "history",
+    "best_step",
+    "steps",
+    "learning_rate",
+    "tokens",
+)
 
 
 def start(study: Path, out: Path) -> subprocess.Popen[str]:
@@ -125,7 +134,12 @@ def written_study(folder: Path, **changes: Any) -> Path:
 
 def test_kills_change_no_number(tmp_path: Path) -> None:
     training = {"max_steps": 120, "batch_size": 8, "evaluate_every": 30}
-    study = written_study(tmp_path, methods=["lora", "top_blocks"], training=training)
+    study = written_study(
+        tmp_path,
+        methods=["lora", "top_blocks"],
+        training=training,
+        evaluation={"interpolation": [0, 0.5, 1]},
+    )
     run_through(study, tmp_path / "whole")
     kills = kill_until_done(study, tmp_path / "killed", 3, random.Random(0))
     assert sum(kills.values()) == 3

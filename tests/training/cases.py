@@ -11,7 +11,7 @@ import numpy as np
 from tests.backbones import tiny
 from tuneoff.backbones.backbone import BackboneOptions, load
 from tuneoff.registry import get
-from tuneoff.study import Training
+from tuneoff.study import Evaluation, Training
 from tuneoff.training.features import Features
 from tuneoff.training.outcome import Material
 
@@ -58,6 +58,7 @@ def spec(
     rate: float = 1e-3,
     kind: str = "run",
     training: dict[str, Any] | None = None,
+    interpolation: tuple[float, ...] = (),
     **settings: Any,
 ) -> Any:
     """A run, with what the engine reads of a RunSpec; no dropout unless asked for."""
@@ -72,6 +73,7 @@ def spec(
     return SimpleNamespace(
         method=SimpleNamespace(settings=part, name=method, method=method),
         training=Training(**given),
+        evaluation=Evaluation(interpolation=interpolation),
         seed=seed,
         learning_rate=rate,
         kind=kind,

@@ -122,6 +122,10 @@ class Site:
         self.name, self.module, self.kind = name, module, kind
         self.role, self.block, self.is_head = role, block, is_head
         self.hooks: list[Hook | None] = []
+        self.share = 1.0
+        """How much of what hooks change in the output counts: 0 is the frozen module alone. Where
+        the output is linear in the parameters (linear, norm, embedding), this is the output of
+        parameters that lie so far between the frozen and the trained ones."""
         self._forward = module.forward
         self.transposed = type(module).__name__ == "Conv1D"
         self.quantized = type(module).__name__ in ("Linear4bit", "Linear8bitLt")
@@ -216,9 +220,15 @@ class Site:
 
     def __call__(self, x: Tensor, bounds: Bounds) -> Tensor:
         """The site over the rows of all members. x: (T, ...), -> (T, ...)."""
-        hooks = self.hooks
-        if not any(hooks):
+        if not any(self.hooks):
             return self.frozen(x)
+        y = self._hooked(x, bounds)
+        if self.share == 1.0:
+            return y
+        return torch.lerp(self.frozen(x).to(y.dtype), y, self.share)
+
+    def _hooked(self, x: Tensor, bounds: Bounds) -> Tensor:
+        hooks = self.hooks
         first = hooks[0]
         if (
             first is not None

@@ -80,7 +80,8 @@ def measured(spec: RunSpec, data: DataFacts, cost: Mapping[str, Any]) -> Duratio
     count = steps_of(spec, data)
     evaluation = cost["evaluation_seconds_per_token"] * evaluated_tokens(spec, data)
     if _sees(spec, "test") and cost.get("generation_seconds_per_example") is not None:
-        evaluation += cost["generation_seconds_per_example"] * data.examples.get("test", 0)
+        rows = data.examples.get("test", 0) * (1 + spec.evaluation.repeats)
+        evaluation += cost["generation_seconds_per_example"] * rows
     training = cost["step_seconds"] * count
     return Duration(training, evaluation, cost["prefix_seconds"], cost["load_seconds"], count)
 
@@ -90,16 +91,18 @@ def _generating(spec: RunSpec, data: DataFacts, seconds: float, step: float) -> 
     token through the model; step: of one token more for a batch of texts."""
     if not data.written or not _sees(spec, "test"):
         return 0.0
-    rows = data.examples.get("test", 0)
+    rows = data.examples.get("test", 0) * (1 + spec.evaluation.repeats)
     batches = -(-rows * (data.mean_length + data.written) // BATCH_TOKENS)
     return float(rows * (data.mean_length + data.written) * seconds + batches * data.written * step)
 
 
 def evaluated_tokens(spec: RunSpec, data: DataFacts) -> float:
-    """Tokens read by all evaluations: validation while training and at the end, then test."""
+    """Tokens read by all evaluations: validation while training and at the end, then test; both
+    again at each place between the original and the trained model."""
     tokens = data.tokens
-    reading = tokens.get("validation", 0) * (evaluations_of(spec, data) + 1)
-    return float(reading + (tokens.get("test", 0) if _sees(spec, "test") else 0))
+    again = spec.evaluation.repeats if spec.kind == "run" else 0
+    reading = tokens.get("validation", 0) * (evaluations_of(spec, data) + 1 + again)
+    return float(reading + (tokens.get("test", 0) * (1 + again) if _sees(spec, "test") else 0))
 
 
 def _sees(spec: RunSpec, split: str) -> bool:

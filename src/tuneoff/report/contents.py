@@ -110,6 +110,8 @@ class Run(_Part):
     classes: list[str] | None = None
     primary_metric: str | None = None
     metrics: dict[str, dict[str, Any] | None] | None = None
+    interpolation: list[dict[str, Any]] | None = None
+    """Scores between the original and the trained model."""
     history: list[dict[str, Any]] | None = None
     best_step: int | None = None
     steps: int | None = None

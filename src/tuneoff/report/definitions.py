@@ -47,6 +47,17 @@ def definitions(contents: Contents) -> list[tuple[str, str]]:
             "loading and evaluation are apart. Runs that were trained together finish sooner than "
             "the sum of these times.",
         ),
+        (
+            "Inference",
+            "Time per example and peak memory of reading examples of the test split with a trained "
+            "model, longest first, in batches, nothing cached; where the task writes answers, of "
+            "writing them. On a CPU, seconds of one core.",
+        ),
+        (
+            "Place between the models",
+            "At place a each trained weight is the original plus a times its change (LoRA's "
+            "update, IA3's scales, an adapter's output likewise); new heads stay as trained.",
+        ),
         ("Trainable parameters", "Numbers that training changes, the task's head included."),
         ("Stored size", "Bytes of what must be kept beside the backbone to use the result."),
         (

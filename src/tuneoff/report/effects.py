@@ -112,9 +112,6 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def _ordered(points: list[Point]) -> tuple[Point, ...]:
-    """By value: numbers by size, words as they come."""
-    numbers = all(
-        isinstance(point.value, int | float) and not isinstance(point.value, bool)
-        for point in points
-    )
+    """By value: numbers by size, off before on, words as they come."""
+    numbers = all(isinstance(point.value, int | float) for point in points)
     return tuple(sorted(points, key=lambda point: point.value) if numbers else points)

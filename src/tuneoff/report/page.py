@@ -20,6 +20,7 @@ from markupsafe import Markup
 import tuneoff
 from tuneoff.report import quantities as q
 from tuneoff.report import summary
+from tuneoff.report.between import metric_between
 from tuneoff.report.contents import Contents, Contest
 from tuneoff.report.definitions import definitions
 from tuneoff.report.plan_grades import plan_grades
@@ -133,6 +134,10 @@ def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[st
         "advised_costs": summary.costs(contest, advised) if advised else (),
         "noise": summary.noise_sentence(contest),
         "rows": summary.method_rows(contest),
+        "inference": summary.inference_rows(contest),
+        "writes": any(r.cost_of("generation_seconds_per_example") for r in contest.methods),
+        "between": summary.between_rows(contest),
+        "between_metric": q.axis_name(metric_between(contest)),
         "failures": summary.failures(contest),
         "facts": summary.data_facts(contest),
         "grades": plan_grades(contest),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tuneoff.report import quantities as q
+from tuneoff.report.between import between, metric_between
 from tuneoff.report.contents import Contents, Contest, Difference, MethodResult, Run
 from tuneoff.report.plots.confusion import largest_confusions
 from tuneoff.report.plots.rates import rate_curves
@@ -118,6 +119,63 @@ def costs(contest: Contest, result: MethodResult) -> tuple[Cost, ...]:
         )
         for key, (name, text) in CELLS.items()
     )
+
+
+class InferenceRow(NamedTuple):
+    """What inference costs with one method; every field is text for people."""
+
+    method: str
+    seconds: str
+    """Of one example."""
+    rate: str
+    """Examples per second."""
+    seconds_versus_full: str
+    memory: str
+    memory_versus_full: str
+
+
+def inference_rows(contest: Contest) -> list[InferenceRow]:
+    """Time and memory of inference per method, fastest first; empty where none was measured."""
+    time, memory = "inference_seconds_per_example", "inference_peak_memory_bytes"
+    known = [
+        (result.cost_of(time), result.cost_of(memory), result)
+        for result in contest.ranked
+        if result.cost_of(time) or result.cost_of(memory)
+    ]
+    known.sort(key=lambda row: (row[0] is None, row[0] or 0.0))
+    full = contest.full
+    return [
+        InferenceRow(
+            result.method,
+            q.duration(seconds),
+            q.count(1 / seconds) if seconds else q.NOTHING,
+            q.ratio(seconds, full.cost_of(time)) if full and full is not result else "",
+            q.memory(held),
+            q.ratio(held, full.cost_of(memory)) if full and full is not result else "",
+        )
+        for seconds, held, result in known
+    ]
+
+
+def between_rows(contest: Contest) -> tuple[list[str], list[tuple[str, list[tuple[str, str]]]]]:
+    """The places between the original and the trained model, and per method the score and its
+    interval at each; empty where the study does not ask for them."""
+    lines, metric = between(contest), metric_between(contest)
+    places = sorted({place.alpha for line in lines for place in line.places})
+    rows = []
+    for line in lines:
+        known = {place.alpha: place for place in line.places}
+        cells = [
+            (
+                q.score(metric, known[alpha].mean, unit=False),
+                q.score_interval(metric, known[alpha].interval),
+            )
+            if alpha in known
+            else (q.NOTHING, "")
+            for alpha in places
+        ]
+        rows.append((line.method, cells))
+    return [f"{place:g}" for place in places], rows
 
 
 class FailedRun(NamedTuple):

@@ -75,7 +75,8 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
     member = cohort.members[0]
     evaluation = seconds_per_token * _evaluated_tokens(spec, whole, member)
     if written is not None:
-        evaluation += written * len(whole.get("test", ()))
+        repeats = spec.evaluation.repeats
+        evaluation += written * len(whole.get("test", ())) * (1 + repeats)
     sites = held.material.backbone.sites.values()
     return {
         "trainable_parameters": member.parameters.count,
@@ -200,7 +201,10 @@ def _evaluated_tokens(spec: RunSpec, whole: Any, member: Any) -> float:
     pace = member.per_epoch if every == "epoch" else every
     count = -(-member.steps // pace) + 1
     tokens = {name: len(one.tokens) for name, one in whole.items()}
-    return float(count * tokens.get("validation", 0) + tokens.get("test", 0))
+    again = spec.evaluation.repeats
+    return float(
+        (count + again) * tokens.get("validation", 0) + (1 + again) * tokens.get("test", 0)
+    )
 
 
 def _weight_bytes(model: Any) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from tuneoff.runs import RunSpec
 from tuneoff.training import checkpoints
 from tuneoff.training import layout as layouts
 from tuneoff.training.evaluation import columns_of, evaluate, final_scores, joined
+from tuneoff.training.interpolation import interpolated
 from tuneoff.training.layout import Layout
 from tuneoff.training.member import Member
 from tuneoff.training.outcome import Limits, Material, Outcome, Progress, Report
@@ -294,15 +296,28 @@ class Cohort:
             for member, result in zip(wanted, found, strict=True):
                 results[member.spec.run_id][split] = result
                 member.seconds["evaluation"] += (time.perf_counter() - started) / len(wanted)
+        started = time.perf_counter()
+        runs = [member for member in done if member.spec.kind == "run"]
+        between = interpolated(self.passes, self.material, runs, results)
+        for member in runs:
+            member.seconds["evaluation"] += (time.perf_counter() - started) / len(runs)
         return [
-            self._outcome(member, results.get(member.spec.run_id, {})) for member in self.members
+            self._outcome(
+                member,
+                results.get(member.spec.run_id, {}),
+                between.get(member.spec.run_id, []),
+            )
+            for member in self.members
         ]
 
-    def _outcome(self, member: Member, results: dict[str, Predicted]) -> Outcome:
+    def _outcome(
+        self, member: Member, results: dict[str, Predicted], between: list[dict[str, Any]]
+    ) -> Outcome:
         outcome = Outcome(
             member.spec,
             member.status,
             member.reason,
+            interpolation=between,
             history=member.history,
             best_step=member.best_step if member.training.best_checkpoint else member.step,
             steps=member.step,

@@ -29,7 +29,8 @@ class Member:
         backbone.fresh_head(torch.Generator().manual_seed(spec.seed))
         generator = torch.Generator().manual_seed(spec.seed + 1)
         method = spec.method.settings
-        self.whole = Whole(method, backbone, generator) if method.alone else None
+        between = spec.evaluation.repeats > 0
+        self.whole = Whole(method, backbone, generator, remember=between) if method.alone else None
         self.hooks: dict[str, Hook] = (
             {} if self.whole else hooks_of(backbone, method.build(backbone, generator))
         )

@@ -78,6 +78,8 @@ class Outcome:
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     metric_details: dict[str, dict[str, Any]] = field(default_factory=dict)
     """How scores were measured, by metric: signatures, models, counts; of the test split."""
+    interpolation: list[dict[str, Any]] = field(default_factory=list)
+    """`{"alpha": 0.5, "metrics": {split: {metric: score}}}` at each place that the study names."""
     predictions: dict[str, np.ndarray] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     best_step: int | None = None

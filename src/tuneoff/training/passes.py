@@ -3,8 +3,8 @@ prefixes, in the precision that the study asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -103,6 +103,21 @@ class Passes:
             else:
                 logits = self.family.forward(layout, cache.take(layout), self.entry)
         return logits
+
+    @contextmanager
+    def scaled(self, share: float) -> Iterator[None]:
+        """Within: the model lies between the original (0) and the trained one (1). New heads stay
+        as they were trained."""
+        whole = self.members[0].whole
+        sites = [site for site in self.material.backbone.sites.values() if not site.is_head]
+        for site in sites:
+            site.share = share
+        try:
+            with nullcontext() if whole is None else whole.scaled(share):
+                yield
+        finally:
+            for site in sites:
+                site.share = 1.0
 
     def precision(self) -> AbstractContextManager[Any]:
         """Autocast for bf16 and fp16; fp32 and tf32 need none."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,9 +30,10 @@ class Whole(Hook):
         backbone: Backbone,
         generator: torch.Generator | None = None,
         saved: Path | None = None,
+        remember: bool = False,
     ):
         """saved: a folder that PEFT wrote, whose trained parameters are loaded; else they are
-        drawn from `generator`."""
+        drawn from `generator`; remember: keep what they start from, for `scaled`."""
         super().__init__()
         own = dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
         modules = dict(own.model.named_modules())
@@ -43,6 +46,28 @@ class Whole(Hook):
 
             self.model = PeftModel.from_pretrained(own.model, saved)
         self._backbone = (own,)  # in a tuple, so that it is no submodule
+        heads = [f".{site.name}." for site in backbone.head_sites]
+        self._start = {
+            name: parameter.detach().clone()
+            for name, parameter in (self.model.named_parameters() if remember else ())
+            if parameter.requires_grad and not any(head in f".{name}." for head in heads)
+        }
+
+    @contextmanager
+    def scaled(self, share: float) -> Iterator[None]:
+        """Within: each trained parameter but those of heads lies so far between where it started
+        and what it is."""
+        parameters = dict(self.model.named_parameters())
+        trained = {name: parameters[name].detach().clone() for name in self._start}
+        with torch.no_grad():
+            for name, start in self._start.items():
+                parameters[name].copy_(torch.lerp(start, trained[name], share))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in trained.items():
+                    parameters[name].copy_(value)
 
     def unmergeable(self) -> str | None:
         """Why the method's parameters cannot be folded into the model's; None when they can."""

@@ -7,10 +7,17 @@ from collections.abc import Iterator
 
 from tuneoff.report.contents import Contents, Contest
 from tuneoff.report.effects import effects
-from tuneoff.report.plots.bars import draw_memory, draw_parameters, draw_training_time
+from tuneoff.report.plots.bars import (
+    draw_inference_memory,
+    draw_inference_time,
+    draw_memory,
+    draw_parameters,
+    draw_training_time,
+)
 from tuneoff.report.plots.cells import draw_chart, draw_comparison
 from tuneoff.report.plots.confusion import draw_confusion
 from tuneoff.report.plots.curves import draw_curves
+from tuneoff.report.plots.interpolation import draw_interpolation
 from tuneoff.report.plots.plot import Plot
 from tuneoff.report.plots.quality import draw_quality
 from tuneoff.report.plots.rates import draw_rates
@@ -59,8 +66,11 @@ def _plots(contents: Contents, contest: Contest) -> Iterator[Plot]:
         draw_trade(contest, look, "train_seconds"),
         draw_memory(contest, look),
         draw_training_time(contest, look),
+        draw_inference_time(contest, look),
+        draw_inference_memory(contest, look),
         draw_curves(contest, look),
         draw_rates(contest, look),
+        draw_interpolation(contest, look),
     ]
     candidates += [draw_confusion(contest, result.method) for result in contest.ranked]
     return (plot for plot in candidates if plot is not None)

@@ -31,6 +31,20 @@ def draw_training_time(contest: Contest, looks: Mapping[str, Look]) -> Plot | No
     )
 
 
+def draw_inference_time(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
+    """Seconds per example of inference; None when no method has a figure."""
+    key = "inference_seconds_per_example"
+    return _draw_bars(
+        contest, looks, "inference_time", "Inference time of one example", key, q.duration
+    )
+
+
+def draw_inference_memory(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
+    """Peak memory of inference; None when no method has a figure."""
+    key = "inference_peak_memory_bytes"
+    return _draw_bars(contest, looks, "inference_memory", "Peak memory of inference", key, q.memory)
+
+
 def _draw_bars(
     contest: Contest,
     looks: Mapping[str, Look],
