@@ -45,6 +45,7 @@ def test_the_same_values_as_pythons_json(tmp_path, kind, piece, monkeypatch):
     expected = [
         {
             "text": "".join(rng.choices('ab"\\\n{}[],é😀\u2028', k=rng.randrange(30))),
+            "long": "x" * rng.randrange(300),
             "label": rng.randrange(-5, 5),
             "score": rng.random(),
             "flag": rng.random() < 0.5,

@@ -97,7 +97,11 @@ class _Items:
                 if end < len(self.buffer) or not self._more():  # a number may go on
                     return value, end
             except json.JSONDecodeError as error:
-                if error.pos < len(self.buffer) - 64 or not self._more():
+                # A string that does not end is named by its start, however far back that lies.
+                cut = error.msg.startswith("Unterminated string") or (
+                    error.pos >= len(self.buffer) - 64
+                )
+                if not cut or not self._more():
                     line = self.line + self.buffer.count("\n", self.at, error.pos)
                     raise DataError(f"{where(self.path, line)}: no JSON: {error.msg}") from None
 
