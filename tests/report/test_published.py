@@ -137,10 +137,10 @@ def test_the_words_stand_in_every_form_of_the_report(tmp_path: Path) -> None:
         assert "Beside the published figures" in shown
         assert "86.5 %" in shown
     section = page[page.index('id="published"') :]
-    assert section.count("<svg") >= 3
+    assert section.count("<svg") >= 4
     assert "as | they say" in page
     assert r"as \| they say" in text
-    for name in ("cells", "cells-quality", "cells-train-seconds"):
+    for name in ("cells", "cells-quality", "cells-quality-loss", "cells-train-seconds"):
         assert (path / "plots" / f"{name}.png").stat().st_size > 1000
         assert (path / "plots" / f"{name}.svg").exists()
         assert f"plots/{name}.png" in text

@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,7 +22,15 @@ from tests.report.html_page import HtmlPage
 from tuneoff.errors import LedgerError
 from tuneoff.ledger import Ledger
 from tuneoff.report import write_report
+from tuneoff.report.quantities import duration
 
+NAMES_OF_USES = {
+    "best_quality": "best quality",
+    "best_balance": "best balance",
+    "least_memory": "least memory",
+    "fastest": "fastest to train",
+    "smallest_to_store": "smallest to store",
+}
 METHODS = ("full", "lora", "qlora", "adapter", "bitfit", "ia3", "last_layer", "dora")
 
 
@@ -234,6 +243,47 @@ def test_several_contests_keep_apart(reported: Reported) -> None:
             assert (folder / "plots" / f"{backbone}.{task}.quality.png").exists()
             assert f"{backbone} on {task}" in page.text
     assert page.text.count("synthetic data") == 2
+
+
+def test_what_to_choose_stands_in_one_table(reported: Reported) -> None:
+    """For every contest and use, the method that the verdict answers."""
+    folder = reported("several_contests")
+    text, page = ((folder / f"report.{ending}").read_text() for ending in ("md", "html"))
+    section = text.partition("## All contests")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    head, _, *rows = [line.strip("| ").split(" | ") for line in lines]
+    by_title = {row[0]: row for row in rows}
+    columns = {use: head.index(name) for use, name in NAMES_OF_USES.items()}
+    contests = json.loads((folder / "verdict.json").read_text())["contests"]
+    assert len(contests) == 4
+    for contest in contests:
+        title = f"{contest['backbone']} on {contest['task']}"
+        assert len(contest["answers"]) >= 3
+        for answer in contest["answers"]:
+            assert by_title[title][columns[answer["use"]]] == answer["method"]
+    table = page[page.index('id="overview"') :].partition("</table>")[0]
+    for name in ("Least memory", "Fastest to train", "Smallest to store"):
+        assert f">{name}</th>" in table
+    assert table.count("<td") == 4 * (3 + len(NAMES_OF_USES) - 1)
+
+
+def test_a_figure_holds_every_cell_on_every_measure(reported: Reported, whole_report: Path) -> None:
+    """Each mark says the mean of the ledger; a single contest has its own plots instead."""
+    folder = reported("several_contests")
+    assert "![" in (folder / "report.md").read_text().partition("## All contests")[0]
+    svg = (folder / "plots" / "cells.svg").read_text()
+    runs = [run for run in Ledger(folder).records() if run["status"] == "done"]
+    cells = {(run["backbone"], run["task"], run["method"]) for run in runs}
+    assert len(cells) == 8
+    for cell in cells:
+        mine = [run for run in runs if (run["backbone"], run["task"], run["method"]) == cell]
+        accuracy = np.mean([run["metrics"]["test"]["accuracy"] for run in mine])
+        seconds = np.mean([run["cost"]["train_seconds"] for run in mine])
+        assert f"<title>{' / '.join(cell)}: accuracy {accuracy:.1%}".replace("%", " %") in svg
+        assert f"<title>{' / '.join(cell)}: training time {duration(seconds)} (ours)" in svg
+    assert svg.count("(ours)</title>") >= 3 * len(cells)
+    assert "(published)" not in svg
+    assert not (whole_report / "plots" / "cells.svg").exists()
 
 
 def test_names_that_differ_in_case_alone_keep_their_plots(tmp_path: Path) -> None:

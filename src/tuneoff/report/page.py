@@ -132,6 +132,7 @@ def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[st
         "synthetic": summary.is_synthetic(contest),
         "advised": advised,
         "advised_costs": summary.costs(contest, advised) if advised else (),
+        "advice": summary.advice(contest),
         "noise": summary.noise_sentence(contest),
         "rows": summary.method_rows(contest),
         "inference": summary.inference_rows(contest),

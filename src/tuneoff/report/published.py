@@ -125,6 +125,18 @@ def beside(contents: Contents) -> Beside | None:
     )
 
 
+def measured(contents: Contents) -> tuple[CellFigures, ...]:
+    """Every method of every contest as a cell, of a study of which nothing is published."""
+    nothing = Published()
+    cells = []
+    for contest in contents.contests:
+        for result in contest.ranked:
+            figures = tuple(_figures(nothing, contest, result, contest.runs_of(result.method)))
+            names = (contest.backbone, contest.task, result.method)
+            cells.append(CellFigures(*names, figures, differs="", note="", failure=""))
+    return tuple(cells)
+
+
 def published_table(found: Beside) -> str:
     """`published.csv`: one row per cell and measure, numbers exact, in the units of results.csv."""
     buffer = io.StringIO()

@@ -178,6 +178,12 @@ def between_rows(contest: Contest) -> tuple[list[str], list[tuple[str, list[tupl
     return [f"{place:g}" for place in places], rows
 
 
+def advice(contest: Contest) -> dict[str, str]:
+    """The method advised for each of `USES`; empty where there is no answer."""
+    found = {answer.use: answer.method or "" for answer in contest.answers}
+    return {use: found.get(use, "") for use in USES}
+
+
 class FailedRun(NamedTuple):
     """A run without a result, as the failures table shows it."""
 

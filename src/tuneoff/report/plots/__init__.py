@@ -25,7 +25,7 @@ from tuneoff.report.plots.style import house_style, looks
 from tuneoff.report.plots.svg import Picture, render
 from tuneoff.report.plots.sweeps import draw_effects
 from tuneoff.report.plots.trade import draw_trade
-from tuneoff.report.published import Beside
+from tuneoff.report.published import Beside, measured
 
 
 def draw_pictures(contents: Contents) -> list[list[Picture]]:
@@ -47,8 +47,10 @@ def draw_over_contests(contents: Contents, published: Beside | None) -> list[Pic
     plots: list[Plot | None] = []
     with house_style():
         if published is not None:
-            plots.append(draw_comparison(published))
-            plots += [draw_chart(published, chart) for chart in published.charts]
+            plots.append(draw_comparison(published.cells, published))
+            plots += [plot for chart in published.charts for plot in draw_chart(published, chart)]
+        elif len(contents.contests) > 1:
+            plots.append(draw_comparison(measured(contents), None))
         plots.append(draw_effects(effects(contents)))
         drawn = []
         for plot in filter(None, plots):

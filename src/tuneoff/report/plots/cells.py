@@ -22,28 +22,27 @@ _ALWAYS = ("train_seconds", "peak_memory_bytes", "trainable_parameters")
 _LOG_FROM = 12
 """A span of so many times is drawn on a log axis: small values would vanish."""
 _CHART_TITLES = {
-    "quality": "Quality",
     "train_seconds": "Training time of one run",
     "peak_memory_bytes": "Peak memory of training",
     "trainable_parameters": "Trainable parameters",
 }
 
 
-def draw_comparison(found: Beside) -> Plot | None:
-    """Every cell on every measure: a column for each measure, a line for each cell."""
-    measures = _measures(found.cells)
+def draw_comparison(cells: Sequence[CellFigures], found: Beside | None) -> Plot | None:
+    """Every cell on every measure: a column for each measure, a line for each cell. found: where
+    published figures stand among them."""
+    measures = _measures(cells)
     if not measures:
         return None
-    cells = found.cells
     figure = new_figure(1.0 + 0.19 * len(cells), width=2.2 + 1.05 * len(measures))
     axes_row = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     plot = Plot(
         kind="cells",
         title="All cells on all measures",
         alt=f"{len(cells)} cells on {', '.join(title for _, _, title in measures)}; the figures "
-        "stand in the table above",
+        f"stand in the {'table above' if found else 'tables below'}",
         figure=figure,
-        note=f"● ours, ○ published.{_beware(found)}",
+        note=f"● ours, ○ published.{_beware(found)}" if found else "",
     )
     for axes, (name, split, title) in zip(axes_row, measures, strict=True):
         figures = [cell.figure(name, split) for cell in cells]
@@ -64,21 +63,29 @@ def draw_comparison(found: Beside) -> Plot | None:
     return plot
 
 
-def draw_chart(found: Beside, chart: str) -> Plot | None:
-    """A bar for each cell, and one for what is published; None when no cell has a figure."""
+def draw_chart(found: Beside, chart: str) -> list[Plot]:
+    """A bar for each cell, and one for what is published; for quality a plot for each metric, the
+    most frequent first. Empty when no cell has a figure."""
     pairs = [(cell, one) for cell in found.cells if (one := _charted(cell, chart))]
-    if chart == "quality":  # one axis, one metric: the most frequent one
-        names = [one.name for _, one in pairs]
-        pairs = [(cell, one) for cell, one in pairs if one.name == max(names, key=names.count)]
-    if not pairs:
-        return None
-    title = _CHART_TITLES[chart]
-    if chart == "quality":
-        title = q.metric_name(pairs[0][1].name).capitalize()
+    if chart != "quality":
+        return [_draw_chart(found, _CHART_TITLES[chart], pairs, chart)] if pairs else []
+    names = [one.name for _, one in pairs]
+    plots: list[Plot] = []
+    for name in sorted(dict.fromkeys(names), key=names.count, reverse=True):
+        metric = q.metric_name(name)
+        kind = f"{chart}-{name}" if plots else chart
+        same = [(cell, one) for cell, one in pairs if one.name == name]
+        plots.append(_draw_chart(found, f"{metric[:1].upper()}{metric[1:]}", same, kind))
+    return plots
+
+
+def _draw_chart(
+    found: Beside, title: str, pairs: Sequence[tuple[CellFigures, Figure]], kind: str
+) -> Plot:
     figure = new_figure(0.5 + 0.36 * len(pairs))
     axes = figure.add_subplot()
     plot = Plot(
-        kind=f"cells-{chart.replace('_', '-')}",
+        kind=f"cells-{kind.replace('_', '-')}",
         title=f"{title}, ours and published",
         alt=f"{title} of {len(pairs)} cells: "
         + "; ".join(f"{c.title} {f.text(f.ours)} ({f.text(f.published)})" for c, f in pairs),
