@@ -6,7 +6,8 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 
 DATA ?= data
-MODELS ?=
+MODELS ?= data/tokenizers
+PAGES ?= docs/studies/smoke
 
 .PHONY: quickstart test test-slow test-gpu check bench studies clean
 
@@ -33,7 +34,7 @@ check:  ## formatting, linter, types
 	$(BIN)/mypy
 
 studies:  ## every published study, cell by cell, at a small scale: make studies DATA=... MODELS=...
-	$(BIN)/python scripts/smoke_studies.py --data $(DATA) $(if $(MODELS),--models $(MODELS))
+	$(BIN)/python scripts/smoke_studies.py --data $(DATA) --models $(MODELS) --pages $(PAGES)
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -15,6 +15,8 @@ from typing import Any
 
 VOCABULARY = 4096
 """Entries that are kept of a tokenizer, besides its special tokens."""
+ANSWERS = ("yes", "no")
+"""Kept too: a cloze is answered by one of them."""
 BLOCKS = {"gpt2": 4, "gpt2-medium": 5, "gpt2-large": 6}
 """Three sizes stay three sizes, and the smallest has the four blocks that a cell tunes."""
 _WIDTH, _INNER, _HEADS = 64, 128, 4
@@ -102,7 +104,7 @@ def _kept(model: dict[str, Any], special: set[str]) -> list[str]:
         words = sorted(vocabulary, key=vocabulary.__getitem__)
     letters = {word for word in words if word.isascii() and len(word.removeprefix("##")) == 1}
     if model["type"] == "BPE":  # a word stays with the two that it is made of
-        letters = {word for word in words if len(word) == 1}
+        letters = {word for word in words if len(word) == 1} | {*ANSWERS} & {*words}
         wanted = {_joined(pair) for pair in model["merges"][: VOCABULARY - len(letters)]}
     else:
         wanted = set(words[:VOCABULARY])

@@ -95,10 +95,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_linked_from_the_index() -> None:
-    index = (ROOT / "docs" / "index.md").read_text("utf-8")
-    linked = set(re.findall(r"\]\(([^)#\s]+\.md)", index))
-    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
-    assert pages - {"index.md"} <= linked
+    """The index names them all, but those of the smoke run: these stand in its overview."""
+    docs = ROOT / "docs"
+    linked: set[Path] = set()
+    for page in (docs / "index.md", docs / "studies" / "smoke" / "overview.md"):
+        if page.exists():
+            links = re.findall(r"\]\(([^)#\s]+\.md)", page.read_text("utf-8"))
+            linked |= {(page.parent / link).resolve() for link in links}
+    pages = set(docs.rglob("*.md")) - {docs / "index.md"}
+    assert pages <= linked
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

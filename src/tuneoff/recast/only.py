@@ -43,6 +43,7 @@ def of_placed(study: Study, left: Sequence[Placed]) -> Study:
     """The study with these methods on these backbones and tasks; cells where no cross says it."""
     backbones = {one.backbone.name for one in left}
     tasks = {one.task.name for one in left}
+    tasks |= {one.cell.fair_task for one in left if one.cell and one.cell.fair_task}
     methods = {one.method.name for one in left}
     update: dict[str, object] = {
         "backbones": tuple(one for one in study.backbones if one.name in backbones),
