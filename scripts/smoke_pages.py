@@ -39,8 +39,8 @@ class Ended(NamedTuple):
     exit_code: int
 
 
-def write_pages(studies: list[Ended], target: Path) -> None:
-    """`overview.md`, and a page for each study that has results."""
+def write_pages(studies: list[Ended], target: Path, seconds: float) -> None:
+    """`overview.md`, and a page for each study that has results. seconds: of the whole run."""
     target.mkdir(parents=True, exist_ok=True)
     rows: list[str] = []
     where = "Nothing ran"
@@ -61,8 +61,8 @@ def write_pages(studies: list[Ended], target: Path) -> None:
     table = (
         "| study | cells | with a result | minutes | recipe |\n| --- | ---: | ---: | ---: | --- |"
     )
-    whole = [study.seconds for study in studies if study.seconds is not None]
-    total = f"\n\n{sum(whole) / 60:.0f} minutes in all." if len(whole) == len(studies) else ""
+    new = all(study.seconds is not None for study in studies)
+    total = f"\n\n{seconds / 60:.1f} minutes in all." if new else ""
     text = f"{INTRODUCTION}{told}\n\n{table}\n" + "\n".join(rows) + f"{total}\n"
     (target / "overview.md").write_text(text, "utf-8")
 

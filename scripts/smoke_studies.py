@@ -15,18 +15,21 @@ import argparse
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from small_models import make
 from smoke_pages import Ended, has_result, write_pages
 
 STUDIES = (
+    "transformer-grid",
+    "gpt2-lora-survey",
+    "explora",
     "imdb-four-methods",
     "shared-task-4",
-    "transformer-grid",
-    "explora",
-    "gpt2-lora-survey",
 )
+"""The longest first."""
 FOLDERS = {
     "stanfordnlp/imdb": "imdb",
     "SetFit/sst5": "sst5",
@@ -50,37 +53,45 @@ TOKENIZERS = {
 
 
 def main() -> None:
-    """Run the studies one after another; exit 1 when a cell has no result."""
+    """Run the studies, two at a time; exit 1 when a cell has no result."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of data folders")
     parser.add_argument("--models", type=Path, required=True, help="folder of models or tokenizers")
     parser.add_argument("--out", type=Path, default=Path("runs/smoke"), help="results")
     parser.add_argument("--study", action="append", choices=STUDIES, help="only this one")
     parser.add_argument("--only", action="append", default=[], help="as of `tuneoff run`")
+    parser.add_argument("--jobs", type=int, default=2, help="studies side by side")
     parser.add_argument("--pages", type=Path, help="write the figures as Markdown into this folder")
     asked = parser.parse_args()
-    ended = [run(study, asked) for study in asked.study or STUDIES]
+    started = time.monotonic()
+    commands = {study: command(study, asked) for study in asked.study or STUDIES}
+    with ThreadPoolExecutor(asked.jobs) as side_by_side:
+        ended = list(side_by_side.map(run, commands, commands.values(), repeat(asked.out)))
     failed = [f"{one.name}: {what}" for one in ended for what in without_result(one)]
     if asked.pages:
-        write_pages([one for one in ended if not one.exit_code], asked.pages)
+        seconds = time.monotonic() - started
+        write_pages([one for one in ended if not one.exit_code], asked.pages, seconds)
     print("\n".join(failed) or "every cell has a result")
     sys.exit(bool(failed))
 
 
-def run(study: str, asked: argparse.Namespace) -> Ended:
-    """One study in a process of its own, its words in `STUDY.log` beside its folder."""
-    out = asked.out / study
+def command(study: str, asked: argparse.Namespace) -> list[str]:
+    """What runs a study; its models are made."""
     words = [sys.executable, "-m", "tuneoff", "run", study, "--scale", "smoke"]
-    words += ["--out", str(out), "--device", "cpu", *places(study, asked)]
-    words += [word for text in asked.only for word in ("--only", text)]
-    new, started = not (out / "results.jsonl").exists(), time.monotonic()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    log = asked.out / f"{study}.log"
+    words += ["--out", str(asked.out / study), "--device", "cpu", *places(study, asked)]
+    return words + [word for text in asked.only for word in ("--only", text)]
+
+
+def run(study: str, words: list[str], out: Path) -> Ended:
+    """One study in a process of its own, its words in `STUDY.log` beside its folder."""
+    new, started = not (out / study / "results.jsonl").exists(), time.monotonic()
+    log = out / f"{study}.log"
+    out.mkdir(parents=True, exist_ok=True)
     with log.open("a") as lines:
         code = subprocess.run(words, check=False, stdout=lines, stderr=lines).returncode
     spent = time.monotonic() - started
     print(f"{study}: {spent:.0f} s, exit {code}, {log}", flush=True)
-    return Ended(study, out, spent if new else None, code)
+    return Ended(study, out / study, spent if new else None, code)
 
 
 def places(study: str, asked: argparse.Namespace) -> list[str]:

@@ -74,13 +74,14 @@ def test_a_page_holds_the_figures_and_what_they_are(tmp_path):
 
     out = folder(tmp_path / "run", scale="smoke")
     write_report(out)
-    write_pages([Ended("a-study", out, 90.0, 0)], tmp_path / "pages")
+    write_pages([Ended("a-study", out, 90.0, 0)], tmp_path / "pages", 99.0)
     page, overview = (
         (tmp_path / "pages" / name).read_text("utf-8") for name in ("a-study.md", "overview.md")
     )
     assert "**Not a reproduction: smoke scale" in page
     assert "reproduces nothing" in overview
     assert "| [a-study](a-study.md) | 3 | 2 | 1.5 |" in overview
+    assert "1.6 minutes in all" in overview  # 99 s
     table = list(csv.DictReader((out / "published.csv").open()))
     rows = [line for line in page.splitlines() if line.startswith("|")][2:]
     assert len(rows) == len(table)
