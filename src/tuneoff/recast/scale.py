@@ -41,7 +41,7 @@ class Caps:
 
 
 CAPS = {
-    "smoke": Caps(64, 16, 24, 10, 3, 4, 1, 64, 16, 10, 2, builtin=True),
+    "smoke": Caps(64, 16, 24, 10, 3, 4, 1, 96, 16, 10, 2, builtin=True),
     "small": Caps(2000, 300, 300, 300, 100, 32, 1, 192, 48, 48, 3),
 }
 _LENGTHS = {

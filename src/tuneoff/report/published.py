@@ -106,10 +106,11 @@ class Beside:
 
 
 def beside(contents: Contents) -> Beside | None:
-    """None for a study that has no cells with published figures."""
+    """None for a study of no publication, which has no cells with published figures."""
     study = contents.study_data
     written = study.get("cells") or []
-    if not any(cell.get("published") for cell in written):
+    figures = any(cell.get("published") for cell in written)
+    if not (figures or (written and study.get("publication"))):
         return None
     conditions = Conditions.model_validate(study.get("conditions") or {})
     where = study.get("publication")
