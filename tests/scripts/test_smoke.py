@@ -58,8 +58,10 @@ def test_a_small_model_reads_with_a_part_of_its_tokenizer(kind, short, tmp_path,
     small_models.make(short, whole_folder, tmp_path / "made")
     whole, cut = (AutoTokenizer.from_pretrained(tmp_path / name) for name in ("whole", "made"))
     assert len(whole) == 3000
-    assert 600 <= len(cut) <= 610
-    assert cut.all_special_ids == whole.all_special_ids
+    assert 600 <= len(cut) <= 700
+    assert cut.all_special_tokens == whole.all_special_tokens
+    if kind == "bpe":
+        assert cut.all_special_ids == whole.all_special_ids
     ids = cut(WORDS).input_ids
     assert cut.decode(ids) == whole.decode(whole(WORDS).input_ids) == WORDS
     assert len(ids) > len(whole(WORDS).input_ids), "the whole one knows longer words"
