@@ -76,7 +76,7 @@ def _page(name: str, found: Beside) -> str:
     lines = [
         f"# {name}, smoke run",
         f"Published: {found.source}. [All smoke runs](overview.md), [the recipe](../{name}.md).",
-        f"**{found.warning}** The models have random weights.",
+        f"**{found.warning}** A model called small-NAME was made for this run, with random weights.",
         found.conditions,
         "| cell | measure | published | ours | conditions of ours |\n"
         "| --- | --- | ---: | ---: | --- |\n" + "\n".join(_rows(found)),
@@ -87,8 +87,8 @@ def _page(name: str, found: Beside) -> str:
 def _rows(found: Beside) -> list[str]:
     rows = []
     for cell in found.cells:
-        note = f" Published: {cell.note}." if cell.note else ""
-        first = (cell.title, (cell.failure or cell.differs) + note)
+        note = f"published: {cell.note}" if cell.note else ""
+        first = (cell.title, "; ".join(filter(None, (cell.failure or cell.differs, note))))
         for figure in cell.told or _own(cell):
             published, ours = figure.text(figure.published), figure.text(figure.ours)
             title, conditions = (one.replace("|", "\\|") for one in first)

@@ -116,7 +116,7 @@ def model(name: str, asked: argparse.Namespace) -> Path:
     whole = asked.models / short
     if (whole / "config.json").is_file():
         return whole
-    made = asked.out / "models" / short
+    made = asked.out / "models" / f"small-{short}"
     if not (made / "config.json").is_file():
         make(short, asked.models / TOKENIZERS[name], made)
     return made
