@@ -76,7 +76,7 @@ def _page(name: str, found: Beside) -> str:
     lines = [
         f"# {name}, smoke run",
         f"Published: {found.source}. [All smoke runs](overview.md), [the recipe](../{name}.md).",
-        f"**{found.warning}** A model called small-NAME was made for this run, with random weights.",
+        f"**{found.warning}** A model called small-NAME was made for this, random weights.",
         found.conditions,
         "| cell | measure | published | ours | conditions of ours |\n"
         "| --- | --- | ---: | ---: | --- |\n" + "\n".join(_rows(found)),
