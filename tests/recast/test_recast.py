@@ -74,7 +74,10 @@ def test_only_words_of_one_kind_are_alternatives_and_of_different_kinds_hold_tog
         ("bert", "long", "qlora"),
         ("gpt2", "short", "large"),
     ]
-    assert [task.name for task in kept(grid, ["the-long-one"]).tasks] == ["long"]
+    part = kept(grid, ["the-long-one"])
+    assert [task.name for task in part.tasks] == ["short", "long"], "its fair contest is on short"
+    assert load_study(part.written()) == part
+    assert [task.name for task in kept(grid, ["gpt2"]).tasks] == ["short"]
 
 
 def test_only_names_what_is_unknown_or_empty(grid: Study) -> None:
