@@ -115,6 +115,7 @@ def test_run_id_is_of_content(rows: Path, tmp_path: Path) -> None:
         },
         {"device": "cuda"},
         {"evaluation.interpolation": [0.0, 0.5]},
+        {"tasks[0].data.shift": {"more": {"dataset": "synthetic", "test": 20}}},
     ],
 )
 def test_what_changes_the_numbers_changes_the_id(rows: Path, change: dict[str, Any]) -> None:

@@ -349,6 +349,13 @@ def test_any_value_anywhere_is_right_or_a_study_error(value: Any, key: str) -> N
 
 
 def test_schema_agrees_with_the_reader(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\ngood,1\n")
+
+    def with_shift(shift: Any) -> dict[str, Any]:
+        data = {"dataset": "csv", "train": str(rows), "shift": shift}
+        return {"text_classification": {"data": data}}
+
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -359,6 +366,10 @@ def test_schema_agrees_with_the_reader(tmp_path: Path) -> None:
         SMALL | {"training": {"evaluate_every": 10, "max_grad_norm": None}},
         SMALL | {"evaluation": {"interpolation": [0, 0.5, 1]}},
         load_study(SMALL).written(),
+        SMALL | {"tasks": [with_shift({"a": str(rows), "b": {"test": [str(rows)]}})]},
+        SMALL | {"tasks": [with_shift({"c": {"csv": {"train": str(rows)}}, "d": "*"})]},
+        SMALL | {"tasks": [with_shift({"e": {"dataset": "synthetic", "test": 20}})]},
+        load_study(SMALL | {"tasks": [with_shift({"a": str(rows)})]}).written(),
         load_study(SMALL | {"evaluation": {"interpolation": [0, 0.5, 1]}}).written(),
     ]
     bad: list[dict[str, Any]] = [
@@ -370,6 +381,9 @@ def test_schema_agrees_with_the_reader(tmp_path: Path) -> None:
         SMALL | {"training": {"epochs": -1}},
         SMALL | {"trainings": {}},
         SMALL | {"evaluation": {"interpolation": [0, 1.5]}},
+        SMALL | {"tasks": [with_shift({"a": None})]},
+        SMALL | {"tasks": [with_shift({"a": {"tset": str(rows)}})]},
+        SMALL | {"tasks": [with_shift([str(rows)])]},
         SMALL | {"evaluation": {"interpolate": [0, 1]}},
         {key: value for key, value in SMALL.items() if key != "tasks"},
     ]
@@ -379,6 +393,30 @@ def test_schema_agrees_with_the_reader(tmp_path: Path) -> None:
     for study in bad:
         assert problems(study)
         assert not validator.is_valid(study), study
+
+
+def test_faults_of_a_further_test_set_stand_where_it_was_written(tmp_path: Path) -> None:
+    text = """\
+backbones: [mini-bert]
+methods: [full]
+tasks: [{text_classification: {data: {csv: {train: rows.csv, shift: {tweets: %s}}}}}]
+"""
+    at = "tasks[0].text_classification.data.csv.shift.tweets"
+    for shift, path, words in (
+        ("{tset: rows.csv}", f"{at}.tset", "did you mean 'test'"),
+        ("row.csv", at, "did you mean 'rows.csv'"),
+        ("{dataset: cvs}", f"{at}.dataset", "did you mean 'csv'"),
+        ("{}", at, "names no other rows"),
+        ("3", at, "must be text or a list"),
+        ("null", at, "must be a mapping"),
+        ("{csv: {}}", f"{at}.csv.train", "is required"),
+    ):
+        found = problems(study_file(tmp_path, text % shift))
+        assert list(found) == [path], shift
+        assert words in found[path]
+    good = study_file(tmp_path, text % "rows.csv")
+    assert not problems(good)
+    assert list(problems(study_file(tmp_path, (text % "rows.csv").replace("tweets", "a b"))))
 
 
 def test_places_between_the_models_ascend() -> None:

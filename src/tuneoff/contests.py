@@ -116,7 +116,7 @@ def _contest(ledger: Ledger, records: list[Record]) -> Contest:
         comparison = Comparison(
             score_runs(
                 metric,
-                [_predicted(column, metric_name, classes) for column in columns.values()],
+                [predicted(column, metric_name, classes) for column in columns.values()],
                 metric_name,
             ),
             {
@@ -257,7 +257,7 @@ def _read_predictions(
     return columns
 
 
-def _predicted(column: dict[str, np.ndarray], metric_name: str, classes: list[str]) -> Predicted:
+def predicted(column: dict[str, np.ndarray], metric_name: str, classes: list[str]) -> Predicted:
     """A run's columns as metrics read them."""
     kept = {metric_name: column["statistics"]} if "statistics" in column else {}
     return Predicted(

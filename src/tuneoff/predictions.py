@@ -1,10 +1,10 @@
 """Per-example predictions of a run, as one Parquet file that is written whole or not at all.
 
-Columns, all of length n: split (`validation` | `test`), row (index in the split), loss (nats, the
-mean over the row's labelled tokens) and tokens (how many those are). Tasks with classes have label
-and prediction (class indices) and probabilities (n, classes); tasks that answer in text have text
-and references (texts), null where a split was not answered; `statistics` (n, s) are those of the
-metric that methods are compared by, where it reads texts.
+Columns, all of length n: split (`validation` | `test` | `shift:NAME`), row (index in the split),
+loss (nats, the mean over the row's labelled tokens) and tokens (how many those are). Tasks with
+classes have label and prediction (class indices) and probabilities (n, classes); tasks that answer
+in text have text and references (texts), null where a split was not answered; `statistics` (n, s)
+are those of the metric that methods are compared by, where it reads texts.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class RunSpec(Settings):
                 "metrics": [
                     [name, metric.identity()] for name, metric in self.task.all_metrics.items()
                 ],
-                "data": self.task.data.model_dump(mode="json", exclude={"dataset", "source"}),
+                "data": self._data_settings(),
                 "data_content": [self.data_fingerprint, source.drop_leaked],
                 "method": [self.method.method, _resolved(self.method)],
                 "training": self.training.in_force(),
@@ -84,6 +84,14 @@ class RunSpec(Settings):
                 **measured,
             }
         )
+
+    def _data_settings(self) -> dict[str, Any]:
+        """What is done to the rows; what they are stands in `data_content`."""
+        data = self.task.data
+        found = data.model_dump(mode="json", exclude={"dataset", "source", "shift"})
+        if data.shift:
+            found["shift"] = {name: one.columns for name, one in data.shift.items()}
+        return found
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's; the copy's `run_id` is its own."""
@@ -154,7 +162,7 @@ def expand(
 def contests(study: Study, inspect: Inspect = shape) -> list[RunSpec]:
     """One run, with the study's first seed and the rate before any tuning, per contest."""
     device = resolved_device(study.device)
-    prints = {task.name: task.data.source.fingerprint() for task in study.tasks}
+    prints = {task.name: task.data.fingerprint() for task in study.tasks}
     contents = {
         backbone.name: identity.backbone_fingerprint(backbone.model, backbone.revision)
         for backbone in study.backbones
@@ -164,7 +172,8 @@ def contests(study: Study, inspect: Inspect = shape) -> list[RunSpec]:
         kind = inspect(backbone, head_of(backbone, task)).kind
         given = method.settings.learning_rate
         metrics = map(type, task.all_metrics.values())
-        parts = (type(method.settings), type(task.settings), type(task.data.source), *metrics)
+        sources = [task.data.source, *(one.source for one in task.data.shift.values())]
+        parts = (type(method.settings), type(task.settings), *map(type, sources), *metrics)
         run = RunSpec(
             kind="run",
             study=study.name,

@@ -25,7 +25,6 @@ from pydantic import (
 
 from tuneoff import recipes, registry, study_faults, study_form, study_text
 from tuneoff.backbones.names import Head, whole_path
-from tuneoff.datasets import Dataset
 from tuneoff.errors import Problem, StudyError
 from tuneoff.methods import Method
 from tuneoff.metrics import Metric
@@ -41,6 +40,7 @@ from tuneoff.study_cells import (
     held,
 )
 from tuneoff.study_changes import changed
+from tuneoff.study_data import DataSpec, ShiftSpec
 from tuneoff.study_parts import known_part, part_settings
 from tuneoff.study_settings import (
     Budget,
@@ -69,6 +69,7 @@ __all__ = [
     "Placed",
     "Publication",
     "Published",
+    "ShiftSpec",
     "Split",
     "Study",
     "TaskSpec",
@@ -127,32 +128,6 @@ class BackboneSpec(Group):
         if self.implementation == "transformers":
             del data["implementation"]
         return data
-
-
-class DataSpec(Settings):
-    """Where rows come from, and what is done to them before the task sees them."""
-
-    dataset: str
-    """The kind of source: a dataset part (`csv`, `json`, `hub`, ...)."""
-    source: SerializeAsAny[Dataset]
-    """The dataset part's own settings; in YAML they stand beside `dataset`."""
-    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
-    """What the task calls a column -> what the data calls it, e.g. `{text: review}`; several
-    columns (`{text: [title, content]}`) are joined by a space."""
-    split: Split = Split()
-    """How validation and test are made where the data does not bring them."""
-    limit: Limit = Limit()
-    """The most rows of each split."""
-
-    @field_validator("dataset")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return known_part("datasets", name)
-
-    @field_validator("source", mode="plain")
-    @classmethod
-    def _read_source(cls, value: Any, info: ValidationInfo) -> Any:
-        return part_settings("datasets", "dataset", value, info)
 
 
 class MetricSpec(Settings):

@@ -175,9 +175,10 @@ def known_fields(place: Place, data: Any, root: type[Settings]) -> list[str]:
     model: Any = root
     current = data
     names: list[str] = []
+    keyed = False
     for step in place:
-        if isinstance(step, int):
-            current = current[step]
+        if keyed or isinstance(step, int):
+            current, keyed = current[step], False
             continue
         part = _part_class(current, step)
         if part is not None:
@@ -187,6 +188,7 @@ def known_fields(place: Place, data: Any, root: type[Settings]) -> list[str]:
             names = []
             inner = getattr(model, "model_fields", {}).get(step)
             model = _settings_class(inner.annotation) if inner is not None else None
+            keyed = inner is not None and typing.get_origin(inner.annotation) is dict
         current = current.get(step) if isinstance(current, Mapping) else None
         if model is None:
             return []
@@ -214,10 +216,10 @@ def _part_class(current: Any, step: str) -> Any:
 
 
 def _settings_class(annotation: Any) -> Any:
-    """The Settings class inside an annotation (optional, tuple of, ...), else None."""
+    """The Settings class inside an annotation (optional, tuple of, by name, ...), else None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list, dict):
         found = map(_settings_class, typing.get_args(annotation))
         return next((model for model in found if model is not None), None)
     return None

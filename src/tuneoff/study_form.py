@@ -25,7 +25,8 @@ Place = tuple[str | int, ...]
 
 METHOD_FRAME = frozenset({"name", "training"})
 TASK_FRAME = frozenset({"name", "data", "metric", "metrics"})
-DATA_FRAME = frozenset({"columns", "split", "limit"})
+DATA_FRAME = frozenset({"columns", "split", "limit", "shift"})
+SHIFT_FRAME = frozenset({"columns"})
 
 
 @dataclass
@@ -147,10 +148,55 @@ def _fold_task(form: Form, place: Place, written: Any) -> Any:
             frame=DATA_FRAME,
             written_at=inside,
         )
-        folded["data"].pop("name", None) if isinstance(folded["data"], dict) else None
+        if isinstance(folded["data"], dict):
+            folded["data"].pop("name", None)
+            _fold_shifts(form, (*place, "data"), folded["data"])
     if isinstance(folded, dict):
         _fold_metrics(form, place, folded)
     return folded
+
+
+def _fold_shifts(form: Form, place: Place, data: dict[str, Any]) -> None:
+    """`shift: {tweets: tweets.csv}` -> the data's own source with that as `test`."""
+    given = data.get("shift")
+    if not isinstance(given, dict):
+        return
+    data["shift"] = {
+        name: _fold_shift(form, (*place, "shift", name), one, data) for name, one in given.items()
+    }
+
+
+def _fold_shift(form: Form, place: Place, written: Any, data: dict[str, Any]) -> Any:
+    """A source of its own kind, or the data's with what is given in place."""
+    if written is None:
+        return None  # the models report it
+    here = form.written(place)
+    columns = data.get("columns", {})
+    alone = isinstance(written, dict) and len(written) == 1
+    if isinstance(written, dict) and (
+        "dataset" in written or (alone and next(iter(written)) in registry.names("datasets"))
+    ):
+        folded = _fold_part(
+            form, place, written, kind="datasets", key="dataset", inner="source",
+            frame=SHIFT_FRAME, written_at=here,
+        )  # fmt: skip
+        folded.pop("name", None)
+        return {"columns": columns, **folded}
+    settings = dict(written) if isinstance(written, dict) else {"test": written}
+    own = data.get("source")
+    source = own if isinstance(own, dict) else {}
+    form.moved[(*place, "source")] = here
+    form.moved[(*place, "dataset")] = form.written((*place[:-2], "dataset"))
+    for key in source.keys() - settings.keys():
+        form.moved[(*place, "source", key)] = form.written((*place[:-2], "source", key))
+    if not isinstance(written, dict):
+        form.moved[(*place, "source", "test")] = here
+    kept = settings.pop("columns", columns)
+    if not settings:
+        why = "names no other rows than the data's own; give its `test`, or another `dataset`"
+        form.problems.append(Problem(dotted(here), why))
+    found = {"source": {**source, **settings}, "columns": kept}
+    return found | {key: data[key] for key in ("dataset",) if key in data}
 
 
 def _fold_metrics(form: Form, place: Place, task: dict[str, Any]) -> None:

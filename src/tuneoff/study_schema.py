@@ -12,7 +12,7 @@ from tuneoff import registry
 from tuneoff.backbones.names import builtin_names
 from tuneoff.registry import Kind
 from tuneoff.study import Study
-from tuneoff.study_form import DATA_FRAME, METHOD_FRAME, TASK_FRAME
+from tuneoff.study_form import DATA_FRAME, METHOD_FRAME, SHIFT_FRAME, TASK_FRAME
 
 Schema = dict[str, Any]
 
@@ -22,6 +22,7 @@ def json_schema() -> Schema:
     schema = Study.model_json_schema()
     definitions: Schema = schema["$defs"]
     _forms(definitions, "DataSpec", "datasets", "dataset", DATA_FRAME)
+    _shifts(definitions)
     _forms(definitions, "TaskSpec", "tasks", "task", TASK_FRAME)
     _forms(definitions, "MethodSpec", "methods", "method", METHOD_FRAME)
     definitions["TaskSpec"]["anyOf"].append(_one_word(registry.names("datasets")))
@@ -91,6 +92,26 @@ def _forms(
     }
     words = [_one_word(simple)] if simple else []
     definitions[definition] = {"anyOf": [*words, one_key, *flat]}
+
+
+def _shifts(definitions: Schema) -> None:
+    """A further test set: what a dataset's `test` may be, settings beside the data's, or a source
+    of its own."""
+    _forms(definitions, "ShiftSpec", "datasets", "dataset", SHIFT_FRAME)
+    forms = definitions["ShiftSpec"]["anyOf"]
+    flat = [form for form in forms if "dataset" in form.get("properties", {})]
+    beside = [
+        {
+            **form,
+            "properties": {k: v for k, v in form["properties"].items() if k != "dataset"},
+            "required": [],
+        }
+        for form in flat
+    ]
+    places = {"type": "array", "items": {"type": "string"}}
+    short: list[Schema] = [{"type": "string"}, {"type": "integer", "minimum": 1}, places]
+    several = [form for form in forms if "enum" not in form]
+    definitions["ShiftSpec"] = {"anyOf": [*short, *several, *beside]}
 
 
 def _one_word(names: list[str]) -> Schema:

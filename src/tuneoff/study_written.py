@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuneoff.study import CellSpec, MethodSpec, Study, TaskSpec
+    from tuneoff.study import CellSpec, MethodSpec, ShiftSpec, Study, TaskSpec
 
 _LEFT_OUT = ("cells", "publication", "charts", "conditions", "evaluation")
 """Keys that are not written where they hold their default."""
@@ -30,11 +30,20 @@ def written(study: Study) -> dict[str, Any]:
 def _task(task: TaskSpec) -> dict[str, Any]:
     data = task.data
     source = data.source.model_dump(mode="json", exclude_unset=True)
-    frame = data.model_dump(mode="json", exclude={"dataset", "source"}, exclude_defaults=True)
+    left_out = {"dataset", "source", "shift"}
+    frame = data.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
+    if data.shift:
+        frame["shift"] = {name: _shift(one) for name, one in data.shift.items()}
     given = task.settings.model_dump(mode="json", exclude_unset=True)
     judged = _metrics(task)
     data_written = {"dataset": data.dataset, **source, **frame}
     return {"name": task.name, "task": task.task, **given, **judged, "data": data_written}
+
+
+def _shift(shift: ShiftSpec) -> dict[str, Any]:
+    source = shift.source.model_dump(mode="json", exclude_unset=True)
+    columns = shift.model_dump(mode="json", include={"columns"})
+    return {"dataset": shift.dataset, **source, **columns}
 
 
 def _metrics(task: TaskSpec) -> dict[str, Any]:

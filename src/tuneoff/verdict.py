@@ -24,6 +24,7 @@ from tuneoff.contests import Contest, Entry, read_contests
 from tuneoff.judge import Judge
 from tuneoff.ledger import Ledger
 from tuneoff.metrics import Predicted
+from tuneoff.shifts import shifted
 from tuneoff.statistics import Estimate
 from tuneoff.verdict_warnings import warnings
 
@@ -51,7 +52,10 @@ def make_verdict(
         "study": records[-1].get("study"),
         "version": VERSION,
         "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "contests": [judge(contest, level) for contest in contests],
+        "contests": [
+            judge(contest, level) | {"shift": shifted(ledger, contest, level)}
+            for contest in contests
+        ],
         "warnings": list(ledger.notices),
     }
     path = Path(folder) / "verdict.json"

@@ -1,13 +1,15 @@
-"""Analyses that studies ask for, through the real command: a sweep of how runs are computed, and
-runs between the original and the trained model."""
+"""Analyses that studies ask for, through the real command: a sweep of how runs are computed,
+runs between the original and the trained model, and a further test set."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score
 
 from tests.running.test_end_to_end import tuneoff, write_study
 from tuneoff.ledger import Ledger
@@ -26,7 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study of one method computed in three ways."""
     folder = tmp_path_factory.mktemp("analyses")
     evaluation = {"interpolation": [0, 0.5, 1]}
-    study = write_study(folder, methods=SWEPT, evaluation=evaluation)
+    study = write_study(folder, methods=SWEPT, evaluation=evaluation, shift=True)
     done = tuneoff("run", str(study), "--out", "out", folder=folder)
     assert done.returncode == 0, done.stderr
     return folder / "out"
@@ -94,3 +96,18 @@ def test_runs_hold_their_scores_between(finished: Path) -> None:
         assert places[1] == {name: own[name] for name in places[1]}
         assert places[0]["loss"] != places[0.5]["loss"] != places[1]["loss"]
     assert "Between the original and the trained model" in (finished / "report.html").read_text()
+
+
+def test_a_further_test_set_goes_the_whole_way(finished: Path) -> None:
+    """Scored as scikit-learn scores the answers that were kept; planned, judged and shown."""
+    for run in Ledger(finished).records():
+        assert run["data"]["shift:other"] == 30
+        columns = Ledger(finished).predictions(run["run_id"], "shift:other")
+        assert columns["row"].tolist() == list(range(30))
+        score = accuracy_score(columns["label"], columns["prediction"])
+        assert run["metrics"]["shift:other"]["accuracy"] == pytest.approx(score)
+    (contest,) = json.loads((finished / "verdict.json").read_text())["contests"]
+    (one,) = contest["shift"]
+    assert (one["name"], one["n_test"], one["notes"]) == ("other", 30, [])
+    assert {method["method"] for method in one["methods"]} == {"lora", "checkpointed", "halved"}
+    assert "Under another distribution: other" in (finished / "report.html").read_text("utf-8")

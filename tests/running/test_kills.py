@@ -139,6 +139,7 @@ def test_kills_change_no_number(tmp_path: Path) -> None:
         methods=["lora", "top_blocks"],
         training=training,
         evaluation={"interpolation": [0, 0.5, 1]},
+        shift=True,
     )
     run_through(study, tmp_path / "whole")
     kills = kill_until_done(study, tmp_path / "killed", 3, random.Random(0))

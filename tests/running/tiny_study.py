@@ -22,15 +22,21 @@ def write_csv(path: Path, rows: int, seed: int = 0) -> Path:
 
 
 def tiny_study(
-    folder: Path, rows: int = 160, architecture: str = "bert", **changes: Any
+    folder: Path,
+    rows: int = 160,
+    architecture: str = "bert",
+    shift: bool = False,
+    **changes: Any,
 ) -> dict[str, Any]:
-    """A study as plain data, with its backbone and data in `folder`."""
+    """A study as plain data, with its backbone and data in `folder`; shift: with a further test set
+    of 30 other rows."""
     model = folder / architecture
     if not model.exists():
         save(architecture, model, classes=2)
     source = folder / "rows.csv"
     if not source.exists():
         write_csv(source, rows)
+    more = {"shift": {"other": str(write_csv(folder / "other.csv", 30, seed=1))}} if shift else {}
     return {
         "name": "tiny",
         "backbones": [{"name": architecture, "model": str(model)}],
@@ -42,6 +48,7 @@ def tiny_study(
                     "dataset": "csv",
                     "train": str(source),
                     "split": {"validation": 40, "test": 40},
+                    **more,
                 },
             }
         ],

@@ -20,9 +20,9 @@ from tuneoff.data.digest import digest, tokenizer_digest
 from tuneoff.data.leaks import clean_train, find_leaks
 from tuneoff.data.scan import Scanned, scan_rows
 from tuneoff.data.splits import limited, made_splits
-from tuneoff.datasets import SPLITS, Dataset, Rows
+from tuneoff.datasets import SHIFT, SPLITS, Dataset, Rows
 from tuneoff.errors import DataError
-from tuneoff.study import Limit, Split
+from tuneoff.study import Limit, ShiftSpec, Split
 from tuneoff.tasks import Task
 from tuneoff.training.features import Features
 
@@ -65,17 +65,19 @@ def prepare(
     columns: Mapping[str, str | Sequence[str]] | None = None,
     split: Split | None = None,
     limit: Limit | None = None,
+    shift: Mapping[str, ShiftSpec] | None = None,
     kind: BackboneKind = "encoder",
     room: int | None = None,
 ) -> Prepared:
     """The features of every split, from the cache where it has them.
 
-    columns: what the task calls a column -> what the data calls it; kind: of the backbone that the
+    columns: what the task calls a column -> what the data calls it; shift: further test sets, which
+    become the splits `shift:NAME`; kind: of the backbone that the
     features are for; room: most tokens that it can read, None where there is no bound.
 
     Raises DataError with the file, the row or column, and the remedy.
     """
-    made = split_rows(task, dataset, columns=columns, split=split, limit=limit)
+    made = split_rows(task, dataset, columns=columns, split=split, limit=limit, shift=shift)
     return encode_splits(task, made, tokenizer, kind, room)
 
 
@@ -86,8 +88,9 @@ def split_rows(
     columns: Mapping[str, str | Sequence[str]] | None = None,
     split: Split | None = None,
     limit: Limit | None = None,
+    shift: Mapping[str, ShiftSpec] | None = None,
 ) -> Splits:
-    """The rows of train, validation and test: whole, limited, with leaks found.
+    """The rows of train, validation, test and further test sets: whole, limited, with leaks found.
 
     Raises DataError, see `prepare`.
     """
@@ -98,6 +101,10 @@ def split_rows(
     texts = task.text_columns(loaded["train"].column_names)
     drop = dataset.on_bad_rows == "drop"
     scanned = {name: scan_rows(rows, texts, task, drop=drop) for name, rows in loaded.items()}
+    scanned |= {
+        f"{SHIFT}{name}": scan_rows(one.rows(), texts, task, drop=one.source.on_bad_rows == "drop")
+        for name, one in (shift or {}).items()
+    }
     whole = scanned["train"]
     facts = dict(task.describe(whole.rows))
     _check_labels(scanned)
@@ -106,8 +113,8 @@ def split_rows(
         drawn = made_splits(whole.scan, split, missing)
         scanned |= {name: whole.select(rows) for name, rows in drawn.items()}
     scanned = {
-        name: scanned[name].select(limited(scanned[name].scan, getattr(limit, name), split))
-        for name in SPLITS
+        name: scanned[name].select(limited(scanned[name].scan, _most(limit, name), split))
+        for name in (*SPLITS, *(name for name in scanned if name.startswith(SHIFT)))
     }
     leaks = find_leaks(scanned, texts)
     dropped = 0
@@ -115,7 +122,9 @@ def split_rows(
         kept = clean_train(scanned)
         dropped = len(scanned["train"].rows) - len(kept)
         if not len(kept):
-            raise DataError(f"{dataset.title}: every row of train stands in validation or test too")
+            raise DataError(
+                f"{dataset.title}: every row of train stands in a split that is judged by too"
+            )
         scanned["train"] = scanned["train"].select(kept)
     report = {
         "source": dataset.title,
@@ -146,7 +155,9 @@ def encode_splits(
     facts = splits.facts | {"kind": kind, "head": task.head_for(kind), "room": room}
     seen = {"on_bad_rows": splits.on_bad_rows}
     features = {
-        name: _features(task, rows, facts | seen | {"split": name}, tokenizer, tokenizer_hash)
+        name: _features(
+            task, rows, facts | seen | {"split": _treated(name)}, tokenizer, tokenizer_hash
+        )
         for name, rows in splits.rows.items()
     }
     for name, one in features.items():
@@ -168,6 +179,16 @@ def encode_splits(
     }
     fingerprint = digest({name: one.fingerprint for name, one in features.items()})
     return Prepared(features, facts, report, fingerprint)
+
+
+def _treated(split: str) -> str:
+    """A further test set is encoded and limited as test is."""
+    return "test" if split.startswith(SHIFT) else split
+
+
+def _most(limit: Limit, split: str) -> int | None:
+    most: int | None = getattr(limit, _treated(split))
+    return most
 
 
 def _features(

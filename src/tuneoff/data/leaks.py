@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tuneoff.data.scan import Scanned
+from tuneoff.datasets import SHIFT
 
 PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))
 _SHOWN = 5
@@ -32,9 +33,11 @@ class Leak:
 
 
 def find_leaks(splits: Mapping[str, Scanned], texts: Sequence[str]) -> list[Leak]:
-    """The leaks between each pair of splits; pairs without any are left out."""
+    """The leaks between each pair of splits; pairs without any are left out. Of further test sets
+    those from train."""
     leaks = []
-    for split, other in PAIRS:
+    shifts = [(name, "train") for name in splits if name.startswith(SHIFT)]
+    for split, other in (*PAIRS, *shifts):
         if split in splits and other in splits:
             leak = _leak(split, splits[split], other, splits[other], texts)
             if leak.count:
@@ -44,7 +47,7 @@ def find_leaks(splits: Mapping[str, Scanned], texts: Sequence[str]) -> list[Leak
 
 def clean_train(splits: Mapping[str, Scanned]) -> np.ndarray:
     """(m,) indices of the rows of train whose text stands in no other split."""
-    held_out = [splits[name].scan.keys for name in ("validation", "test") if name in splits]
+    held_out = [split.scan.keys for name, split in splits.items() if name != "train"]
     leaked = np.isin(splits["train"].scan.keys, np.concatenate(held_out))
     return np.flatnonzero(~leaked)
 

@@ -10,6 +10,8 @@ import numpy as np
 from tuneoff.settings import Settings
 
 SPLITS = ("train", "validation", "test")
+SHIFT = "shift:"
+"""Before the name of a further test set, where splits are named: `shift:tweets`."""
 
 
 class Rows(Protocol):

@@ -80,7 +80,7 @@ def measured(spec: RunSpec, data: DataFacts, cost: Mapping[str, Any]) -> Duratio
     count = steps_of(spec, data)
     evaluation = cost["evaluation_seconds_per_token"] * evaluated_tokens(spec, data)
     if _sees(spec, "test") and cost.get("generation_seconds_per_example") is not None:
-        rows = data.examples.get("test", 0) * (1 + spec.evaluation.repeats)
+        rows = judged(data.examples) * (1 + spec.evaluation.repeats)
         evaluation += cost["generation_seconds_per_example"] * rows
     training = cost["step_seconds"] * count
     return Duration(training, evaluation, cost["prefix_seconds"], cost["load_seconds"], count)
@@ -91,7 +91,7 @@ def _generating(spec: RunSpec, data: DataFacts, seconds: float, step: float) -> 
     token through the model; step: of one token more for a batch of texts."""
     if not data.written or not _sees(spec, "test"):
         return 0.0
-    rows = data.examples.get("test", 0) * (1 + spec.evaluation.repeats)
+    rows = judged(data.examples) * (1 + spec.evaluation.repeats)
     batches = -(-rows * (data.mean_length + data.written) // BATCH_TOKENS)
     return float(rows * (data.mean_length + data.written) * seconds + batches * data.written * step)
 
@@ -102,12 +102,17 @@ def evaluated_tokens(spec: RunSpec, data: DataFacts) -> float:
     tokens = data.tokens
     again = spec.evaluation.repeats if spec.kind == "run" else 0
     reading = tokens.get("validation", 0) * (evaluations_of(spec, data) + 1 + again)
-    return float(reading + (tokens.get("test", 0) * (1 + again) if _sees(spec, "test") else 0))
+    return float(reading + (judged(tokens) * (1 + again) if _sees(spec, "test") else 0))
+
+
+def judged(counts: Mapping[str, int]) -> int:
+    """What is counted by split, of test and the further test sets together."""
+    return sum(count for split, count in counts.items() if split not in ("train", "validation"))
 
 
 def _sees(spec: RunSpec, split: str) -> bool:
-    """Probes never see the test split."""
-    return split != "test" or spec.kind == "run"
+    """Probes never see the test splits."""
+    return split in ("train", "validation") or spec.kind == "run"
 
 
 def token_operations(backbone: BackboneFacts, data: DataFacts, lowest: int) -> float:

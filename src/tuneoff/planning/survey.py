@@ -193,6 +193,7 @@ def prepared_data(spec: RunSpec, tokenizer: Any) -> Prepared:
         columns=data.columns,
         split=data.split,
         limit=data.limit,
+        shift=data.shift,
         kind=kind_of(spec.backbone),
         room=room_of(spec.backbone),
     )

@@ -71,6 +71,28 @@ class MethodResult(_Part):
         return float(value) if isinstance(value, int | float) else None
 
 
+class ShiftResult(_Part):
+    """One method on a further test set. versus_test: its score there minus that on test, paired
+    by run."""
+
+    method: str
+    n: int = 0
+    mean: float | None = None
+    interval: Interval | None = None
+    per_seed: dict[str, float | None] = {}
+    versus_test: Difference | None = None
+
+
+class Shift(_Part):
+    """A further test set, whose rows are of another kind."""
+
+    name: str
+    n_test: int | None = None
+    notes: list[str] = []
+    """Runs that are left out of it, and why."""
+    methods: list[ShiftResult] = []
+
+
 class NoiseFloor(_Part):
     """The size of a difference that other seeds alone produce."""
 
@@ -176,6 +198,7 @@ class Contest(_Part):
     tied_with_best: list[str] = []
     answers: list[Answer] = []
     warnings: list[str] = []
+    shift: list[Shift] = []
     runs: list[Run] = Field(default=[], exclude=True)
     probes: list[Run] = Field(default=[], exclude=True)
     profiles: list[Profile] = Field(default=[], exclude=True)

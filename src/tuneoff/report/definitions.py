@@ -54,6 +54,11 @@ def definitions(contents: Contents) -> list[tuple[str, str]]:
             "writing them. On a CPU, seconds of one core.",
         ),
         (
+            "Change under another distribution",
+            "The score on a further test set minus that on the test split, of the same runs. The "
+            "rows of the two sets are drawn apart, so both add to its interval.",
+        ),
+        (
             "Place between the models",
             "At place a each trained weight is the original plus a times its change (LoRA's "
             "update, IA3's scales, an adapter's output likewise); new heads stay as trained.",

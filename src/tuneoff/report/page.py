@@ -18,8 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import tuneoff
+from tuneoff.report import analyses, summary
 from tuneoff.report import quantities as q
-from tuneoff.report import summary
 from tuneoff.report.between import metric_between
 from tuneoff.report.contents import Contents, Contest
 from tuneoff.report.definitions import definitions
@@ -135,9 +135,10 @@ def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[st
         "advice": summary.advice(contest),
         "noise": summary.noise_sentence(contest),
         "rows": summary.method_rows(contest),
-        "inference": summary.inference_rows(contest),
+        "inference": analyses.inference_rows(contest),
         "writes": any(r.cost_of("generation_seconds_per_example") for r in contest.methods),
-        "between": summary.between_rows(contest),
+        "shifts": analyses.shift_rows(contest),
+        "between": analyses.between_rows(contest),
         "between_metric": q.axis_name(metric_between(contest)),
         "failures": summary.failures(contest),
         "facts": summary.data_facts(contest),

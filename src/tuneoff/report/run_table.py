@@ -7,6 +7,7 @@ import io
 import json
 from typing import Any
 
+from tuneoff.datasets import SHIFT
 from tuneoff.report.contents import Contents, Run
 
 _FIRST = ("run_id", "status", "reason", "backbone", "task", "method", "seed", "learning_rate")
@@ -27,7 +28,7 @@ def run_table(contents: Contents) -> str:
 
 def _group(column: str) -> int:
     """Scores before costs before circumstances; within each, as the ledger has them."""
-    prefixes = ("test_", "validation_", "cost_", "cohort", "data_", "version_", "settings")
+    prefixes = ("test_", "validation_", SHIFT, "cost_", "cohort", "data_", "version_", "settings")
     return next((i for i, prefix in enumerate(prefixes) if column.startswith(prefix)), -1)
 
 

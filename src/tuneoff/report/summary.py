@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tuneoff.datasets import SHIFT
 from tuneoff.report import quantities as q
-from tuneoff.report.between import between, metric_between
 from tuneoff.report.contents import Contents, Contest, Difference, MethodResult, Run
 from tuneoff.report.plots.confusion import largest_confusions
 from tuneoff.report.plots.rates import rate_curves
@@ -76,18 +76,19 @@ def _method_row(contest: Contest, result: MethodResult) -> MethodRow:
         versus_best=""
         if is_best or not best
         else q.difference(metric, best.difference, unit=False),
-        versus_best_details=[] if is_best else _details(metric, best),
+        versus_best_details=[] if is_best else details(metric, best),
         versus_full=""
         if is_full or not full
         else q.difference(metric, full.difference, unit=False),
-        versus_full_details=[] if is_full else _details(metric, full),
+        versus_full_details=[] if is_full else details(metric, full),
         costs=costs(contest, result),
         learning_rate=q.rate(result.learning_rate),
         others=tuple(_other_metrics(contest, result)),
     )
 
 
-def _details(metric: str, difference: Difference | None) -> list[str]:
+def details(metric: str, difference: Difference | None) -> list[str]:
+    """Interval and p-value of a difference, as far as there are any."""
     if difference is None:
         return []
     p = difference.p_corrected if difference.p_corrected is not None else difference.p
@@ -119,63 +120,6 @@ def costs(contest: Contest, result: MethodResult) -> tuple[Cost, ...]:
         )
         for key, (name, text) in CELLS.items()
     )
-
-
-class InferenceRow(NamedTuple):
-    """What inference costs with one method; every field is text for people."""
-
-    method: str
-    seconds: str
-    """Of one example."""
-    rate: str
-    """Examples per second."""
-    seconds_versus_full: str
-    memory: str
-    memory_versus_full: str
-
-
-def inference_rows(contest: Contest) -> list[InferenceRow]:
-    """Time and memory of inference per method, fastest first; empty where none was measured."""
-    time, memory = "inference_seconds_per_example", "inference_peak_memory_bytes"
-    known = [
-        (result.cost_of(time), result.cost_of(memory), result)
-        for result in contest.ranked
-        if result.cost_of(time) or result.cost_of(memory)
-    ]
-    known.sort(key=lambda row: (row[0] is None, row[0] or 0.0))
-    full = contest.full
-    return [
-        InferenceRow(
-            result.method,
-            q.duration(seconds),
-            q.count(1 / seconds) if seconds else q.NOTHING,
-            q.ratio(seconds, full.cost_of(time)) if full and full is not result else "",
-            q.memory(held),
-            q.ratio(held, full.cost_of(memory)) if full and full is not result else "",
-        )
-        for seconds, held, result in known
-    ]
-
-
-def between_rows(contest: Contest) -> tuple[list[str], list[tuple[str, list[tuple[str, str]]]]]:
-    """The places between the original and the trained model, and per method the score and its
-    interval at each; empty where the study does not ask for them."""
-    lines, metric = between(contest), metric_between(contest)
-    places = sorted({place.alpha for line in lines for place in line.places})
-    rows = []
-    for line in lines:
-        known = {place.alpha: place for place in line.places}
-        cells = [
-            (
-                q.score(metric, known[alpha].mean, unit=False),
-                q.score_interval(metric, known[alpha].interval),
-            )
-            if alpha in known
-            else (q.NOTHING, "")
-            for alpha in places
-        ]
-        rows.append((line.method, cells))
-    return [f"{place:g}" for place in places], rows
 
 
 def advice(contest: Contest) -> dict[str, str]:
@@ -263,12 +207,24 @@ def data_facts(contest: Contest) -> list[Fact]:
     if "truncated" in data:
         text = ", ".join(f"{count:,} of {split}" for split, count in cut.items()) or "none"
         facts.append(Fact("truncated rows", text, bool(cut)))
+    facts += list(_shift_facts(data))
     facts += [Fact(name, text, True) for name, text in _counted(data)]
     if data.get("fingerprint"):
         facts.append(Fact("fingerprint", str(data["fingerprint"])))
     if len({(run.data or {}).get("fingerprint") for run in contest.runs if run.data}) > 1:
         facts.append(Fact("beware", "not all runs saw the same data", True))
     return facts
+
+
+def _shift_facts(data: Mapping[str, Any]) -> Iterator[Fact]:
+    """Rows of each further test set, and how many of them stand in train."""
+    leaks = {leak["split"]: leak["count"] for leak in data.get("leaks") or []}
+    for split, rows in data.items():
+        if split.startswith(SHIFT):
+            found = leaks.get(split, 0)
+            overlap = f"{found:,} stand in train too" if found else "none stands in train"
+            text = f"{q.whole(rows)} rows; {overlap}"
+            yield Fact(f"further test set {split.removeprefix(SHIFT)}", text, bool(found))
 
 
 def _counted(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -49,11 +49,12 @@ def loaded(spec: RunSpec, dequantized_gb: float | None = None) -> Loaded:
 
 
 def material_for(spec: RunSpec, held: Loaded) -> Material:
-    """What a run may see: a probe never has the test split."""
+    """What a run may see: a probe never has the test splits."""
     if spec.kind == "run":
         return held.material
-    features = {name: one for name, one in held.material.features.items() if name != "test"}
-    return replace(held.material, features=features)
+    features = held.material.features
+    seen = {name: features[name] for name in ("train", "validation") if name in features}
+    return replace(held.material, features=seen)
 
 
 def data_record(report: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuneoff.planning.duration import judged
 from tuneoff.running.materials import loaded
 from tuneoff.running.peak_memory import Peak, PeakMeter, resident_bytes, settle
 from tuneoff.running.worker import Say
@@ -76,7 +77,8 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
     evaluation = seconds_per_token * _evaluated_tokens(spec, whole, member)
     if written is not None:
         repeats = spec.evaluation.repeats
-        evaluation += written * len(whole.get("test", ())) * (1 + repeats)
+        rows = judged({name: len(one) for name, one in whole.items()})
+        evaluation += written * rows * (1 + repeats)
     sites = held.material.backbone.sites.values()
     return {
         "trainable_parameters": member.parameters.count,
@@ -202,9 +204,7 @@ def _evaluated_tokens(spec: RunSpec, whole: Any, member: Any) -> float:
     count = -(-member.steps // pace) + 1
     tokens = {name: len(one.tokens) for name, one in whole.items()}
     again = spec.evaluation.repeats
-    return float(
-        (count + again) * tokens.get("validation", 0) + (1 + again) * tokens.get("test", 0)
-    )
+    return float((count + again) * tokens.get("validation", 0) + (1 + again) * judged(tokens))
 
 
 def _weight_bytes(model: Any) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tuneoff.running.worker import Parts
 from tuneoff.runs import RunSpec
-from tuneoff.study import Study
+from tuneoff.study import DataSpec, Study
 
 
 def parts_of(specs: Iterable[RunSpec]) -> Parts:
@@ -16,7 +16,7 @@ def parts_of(specs: Iterable[RunSpec]) -> Parts:
         found |= {
             ("methods", spec.method.method),
             ("tasks", spec.task.task),
-            ("datasets", spec.task.data.dataset),
+            *_datasets(spec.task.data),
         }
     return found
 
@@ -25,5 +25,11 @@ def parts_of_study(study: Study) -> Parts:
     """Methods, tasks and datasets of a study."""
     found: Parts = frozenset(("methods", one.method.method) for one in study.placed())
     for task in study.tasks:
-        found |= {("tasks", task.task), ("datasets", task.data.dataset)}
+        found |= {("tasks", task.task), *_datasets(task.data)}
     return found
+
+
+def _datasets(data: DataSpec) -> Parts:
+    """Those of the data, and of its further test sets."""
+    more = (one.dataset for one in data.shift.values())
+    return frozenset(("datasets", name) for name in (data.dataset, *more))

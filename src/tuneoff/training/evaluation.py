@@ -119,7 +119,7 @@ def final_scores(
     details: dict[str, Any] = {}
     for name, metric in metrics.items():
         try:
-            found = scored({name: metric}, rows, at_the_end=split == "test")
+            found = scored({name: metric}, rows, at_the_end=split != "validation")
             about = metric.details(rows) if found else {}
         except TuneoffError as error:
             if not metric.at_the_end:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tuneoff.data.batches import micro_batches
+from tuneoff.datasets import SHIFT
 from tuneoff.metrics import Predicted
 from tuneoff.metrics import evaluate as scored
 from tuneoff.registry import get
@@ -284,7 +285,9 @@ class Cohort:
         for member in done:
             if member.best is not None:
                 member.parameters.restore(member.best)
-        splits = [split for split in ("validation", "test") if split in self.material.features]
+        features = self.material.features
+        shifts = [split for split in features if split.startswith(SHIFT)]
+        splits = [split for split in ("validation", "test", *shifts) if split in features]
         results: dict[str, dict[str, Predicted]] = {m.spec.run_id: {} for m in done}
         for split in splits:
             wanted = [m for m in done if split == "validation" or m.spec.kind == "run"]
@@ -292,7 +295,7 @@ class Cohort:
                 continue
             started = time.perf_counter()
             self.passes.carry(wanted)
-            found = evaluate(self.passes, self.material, split, in_text=split == "test")
+            found = evaluate(self.passes, self.material, split, in_text=split != "validation")
             for member, result in zip(wanted, found, strict=True):
                 results[member.spec.run_id][split] = result
                 member.seconds["evaluation"] += (time.perf_counter() - started) / len(wanted)
@@ -333,9 +336,10 @@ class Cohort:
         for split, result in results.items():
             scores, details = final_scores(member.spec.task.all_metrics, result, split)
             outcome.metrics[split] = scores | scored(["loss"], result)
-            outcome.metric_details |= details
+            shifted = split.startswith(SHIFT)
+            outcome.metric_details |= {} if shifted else details
             outcome.notes += [
-                f"{name}: {about[key]}"
+                f"{name}{f' on {split}' if shifted else ''}: {about[key]}"
                 for name, about in details.items()
                 for key in ("failed", "warning")
                 if key in about

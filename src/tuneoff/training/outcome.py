@@ -25,7 +25,7 @@ Status = Literal["done", "diverged", "failed", "over_budget"]
 @dataclass(frozen=True)
 class Material:
     """What every member of a cohort stands on: the loaded backbone, the task, the encoded splits
-    (`train`, and `validation`, `test` where there are any) and the names of the classes."""
+    (`train`; `validation`, `test`, `shift:NAME` where there are any) and the classes' names."""
 
     backbone: Backbone
     task: Task

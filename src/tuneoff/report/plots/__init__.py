@@ -21,6 +21,7 @@ from tuneoff.report.plots.interpolation import draw_interpolation
 from tuneoff.report.plots.plot import Plot
 from tuneoff.report.plots.quality import draw_quality
 from tuneoff.report.plots.rates import draw_rates
+from tuneoff.report.plots.shift import draw_shift
 from tuneoff.report.plots.style import house_style, looks
 from tuneoff.report.plots.svg import Picture, render
 from tuneoff.report.plots.sweeps import draw_effects
@@ -73,6 +74,7 @@ def _plots(contents: Contents, contest: Contest) -> Iterator[Plot]:
         draw_curves(contest, look),
         draw_rates(contest, look),
         draw_interpolation(contest, look),
+        draw_shift(contest, look),
     ]
     candidates += [draw_confusion(contest, result.method) for result in contest.ranked]
     return (plot for plot in candidates if plot is not None)

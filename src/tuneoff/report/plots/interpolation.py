@@ -40,7 +40,7 @@ def draw_interpolation(contest: Contest, looks: Mapping[str, Look]) -> Plot | No
     for axes in grid[len(lines) :]:
         axes.set_visible(False)
     for axes in grid[max(0, len(lines) - _ACROSS) : len(lines)]:
-        axes.set_xlabel("place")
+        axes.set_xlabel("alpha")
         axes.tick_params(labelbottom=True)
     figure.supylabel(q.axis_name(metric), fontsize=8.5)
     return plot
