@@ -13,6 +13,7 @@ import yaml
 from tests.test_cli import command
 from tuneoff.errors import DataError
 from tuneoff.init import look
+from tuneoff.init_answers import look_for_answers
 from tuneoff.init_study import findings, study_text, warnings
 from tuneoff.study import load_study
 
@@ -134,6 +135,81 @@ def test_the_written_study_is_valid_and_relative(tmp_path: Path) -> None:
     assert again.returncode == 1
     assert "--force" in again.stderr
     assert command("init", "train.csv", "--force", folder=tmp_path).returncode == 0
+
+
+def answered(folder: Path, rows: list[dict[str, Any]], *options: str) -> dict[str, Any]:
+    """The task of the study that `init` writes for rows."""
+    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = command("init", "mine.jsonl", "--force", *options, folder=folder)
+    assert done.returncode == 0, done.stderr
+    load_study(folder / "study.yaml")
+    study: dict[str, Any] = yaml.safe_load((folder / "study.yaml").read_text())
+    task: dict[str, Any] = study["tasks"][0]
+    return task | {"methods": study["methods"]}
+
+
+def test_tasks_that_answer_in_text_are_known_by_their_columns(tmp_path: Path) -> None:
+    long = "a word and another one " * 12
+    asked = {"question": "what?", "context": long, "answer": "another", "answer_start": 11}
+    task = answered(tmp_path, [asked] * 300)
+    assert (task["task"], task["metric"]) == ("question_answering", "exact_match")
+    assert task["max_length"] == 128  # 280 characters are some 75 tokens
+    assert "columns" not in task["data"]
+    task = answered(tmp_path, [{"document": long, "summary": "words", "id": 7}] * 300)
+    assert (task["task"], task["metric"]) == ("summarization", "rougeL")
+    assert task["data"]["columns"] == {"text": "document"}
+    assert (task["max_input_length"], task["max_output_length"]) == (128, 16)
+    told = {"Instruction": "say it", "input": None, "response": "it", "category": "x"}
+    task = answered(tmp_path, [told] * 300)
+    assert (task["task"], task["metric"]) == ("instruction", "perplexity")
+    assert task["data"]["columns"] == {"instruction": "Instruction", "output": "response"}
+    starred = {"text": long, "summary": "words", "stars": 1}
+    task = answered(
+        tmp_path, [starred | {"stars": i % 3, "text": f"{i} {long}"} for i in range(300)]
+    )
+    assert task["task"] == "text_classification"  # negative control: it has labels
+    task = answered(tmp_path, [told, told | {"response": ""}] * 150)
+    assert task["data"]["on_bad_rows"] == "drop"
+
+
+def test_squads_own_json_and_the_room_of_a_model(tmp_path: Path) -> None:
+    from tests.backbones.tiny import save
+
+    save("gpt2", tmp_path / "gpt2", "causal_lm")
+    context = "a word and another one " * 12
+    qas = [{"id": str(i), "question": "what?", "answers": [{"text": "another", "answer_start": 11}]}
+           for i in range(300)]  # fmt: skip
+    data = {"version": "1.1", "data": [{"paragraphs": [{"context": context, "qas": qas}]}]}
+    for name in ("train-v1.json", "dev-v1.json"):
+        (tmp_path / name).write_text(json.dumps(data))
+    done = command("init", "train-v1.json", "--model", "gpt2", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "question_answering" in done.stdout
+    (task,) = yaml.safe_load((tmp_path / "study.yaml").read_text())["tasks"]
+    assert task["data"]["dataset"] == "squad"
+    assert task["data"]["validation"] == "dev-v1.json"
+    assert task["max_length"] == 64  # all that this GPT-2 reads
+    task = answered(tmp_path, [{"document": context, "summary": "it"}] * 300, "--model", "gpt2")
+    assert task["max_input_length"] + task["max_output_length"] - 1 <= 64
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="shared data is not here")
+@pytest.mark.parametrize(
+    ("path", "task", "columns"),
+    [
+        ("squad/train-v1.1.json", "question_answering", ["question", "context", "answers"]),
+        ("xsum/train.jsonl", "summarization", ["document", "summary"]),
+        ("cnndm/train.jsonl", "summarization", ["article", "highlights"]),
+        ("alpaca/alpaca.json", "instruction", ["instruction", "output", "input"]),
+        ("quora/train.csv", None, []),
+    ],
+)
+def test_real_files_that_are_answered_in_text(
+    path: str, task: str | None, columns: list[str]
+) -> None:
+    found = look_for_answers(SHARED / path)
+    assert (found.task if found else None) == task
+    assert found is None or list(found.columns.values()) == columns
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="shared data is not here")

@@ -51,6 +51,8 @@ _TEXTS = (
     "comment",
     "tweet",
 )
+LABELS = frozenset(_LABELS)
+"""What columns of labels are called."""
 _SPLITS = {"validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
 _MOST_ROWS = 200_000  # rows that are looked at; more would not change the guesses
 _MOST_CLASSES = 200
@@ -114,7 +116,7 @@ def look(file: Path, text: Sequence[str] = (), label: str | None = None) -> Foun
         raise DataError(f"there is no file {file}{registry.nearest(file.name, there)}")
     part = registry.get("datasets", dataset)
     rows: Rows = part(train=file).load()["train"]
-    columns = _columns(rows)
+    columns = columns_of(rows)
     names = list(columns)
     for name in [*text, *([label] if label else [])]:
         if name not in columns:
@@ -130,7 +132,8 @@ def _file_kinds() -> set[str]:
     return {"csv", "tsv", "json", "jsonl", "parquet"}
 
 
-def _columns(rows: Rows) -> dict[str, list[Any]]:
+def columns_of(rows: Rows) -> dict[str, list[Any]]:
+    """The values of every column, of the first rows of a very long file."""
     columns: dict[str, list[Any]] = {name: [] for name in rows.column_names}
     seen = 0
     for batch in rows.batches():
@@ -236,7 +239,7 @@ def _described(
     for t, c in usable:
         by_text.setdefault(t, set()).add(c)
     return Found(
-        files={"train": file, **_siblings(file)},
+        files={"train": file, **siblings(file)},
         dataset=dataset,
         rows=len(rows),
         whole=len(joined) == len(rows),
@@ -256,7 +259,7 @@ def _written(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _siblings(file: Path) -> dict[str, Path]:
+def siblings(file: Path) -> dict[str, Path]:
     """`validation.csv` and `test.csv` beside a `train.csv`."""
     if "train" not in file.stem.lower():
         return {}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tuneoff.init import Found
+from tuneoff.init_answers import Answered, metric_of, model_facts, task_lines
+from tuneoff.study_form import label as as_name
 
+_METHODS = ("full", "last_layer", "bitfit", "lora", "ia3", "adapter")
 _IMBALANCED = 3.0  # the largest class over the smallest, from where accuracy alone misleads
 
 
@@ -60,29 +64,79 @@ def warnings(found: Found) -> list[str]:
     return lines
 
 
+def answered_study(found: Answered, model: str, folder: Path, schema: str | None = None) -> str:
+    """The study of a task that answers in text, as `study_text`."""
+    file = found.files["train"].absolute()
+    plain = file.stem.lower() not in ("train", "training", "data") and "train" not in file.stem
+    renamed = {key: name for key, name in found.columns.items() if key != name}
+    if found.columns.get("answers") == "answer":
+        del renamed["answers"]
+    columns = ", ".join(f"{key}: {_quoted(name)}" for key, name in renamed.items())
+    drop = found.empty or found.absent
+    facts = model_facts(model)
+    return _filled(
+        schema=schema,
+        name=as_name(file.stem if plain else file.parent.name),
+        model=model,
+        task=found.task,
+        settings=task_lines(found, model),
+        metric=metric_of(found.task),
+        dataset=found.dataset,
+        files=found.files,
+        folder=folder,
+        columns=f"\n      columns: {{{columns}}}" if columns else "",
+        bad="\n      on_bad_rows: drop  # some rows lack a text or an answer" if drop else "",
+        methods=[name for name in _METHODS if name != "bitfit" or facts.get("biases", True)],
+    )
+
+
 def study_text(found: Found, model: str, folder: Path, schema: str | None = None) -> str:
     """The study as commented YAML; paths are written relative to `folder` where they can be."""
-    files = "\n".join(
-        f"      {split}: {_quoted(_relative(path, folder))}" for split, path in found.files.items()
-    )
-    columns = _columns_line(found)
-    made = [split for split in ("validation", "test") if split not in found.files]
-    split = f"\n      split: {{{', '.join(f'{name}: 0.1' for name in made)}}}" if made else ""
     bad = "\n      on_bad_rows: drop  # some rows have no text or no label" if found.empty else ""
     metric = "macro_f1" if found.imbalance >= _IMBALANCED else "accuracy"
-    hint = f"# yaml-language-server: $schema={schema}\n" if schema else ""
-    return _TEMPLATE.format(
-        hint=hint,
+    return _filled(
+        schema=schema,
         name=found.name,
-        model=_quoted(model),
-        dataset=found.dataset,
-        files=files,
-        columns=columns,
-        split=split,
-        bad=bad,
+        model=model,
+        task="text_classification",
+        settings=[
+            f"max_length: {found.max_length}  # tokens; 95 % of the texts have at most "
+            f"{found.lengths[1]} characters"
+        ],
         metric=metric,
-        max_length=found.max_length,
-        characters=found.lengths[1],
+        dataset=found.dataset,
+        files=found.files,
+        folder=folder,
+        columns=_columns_line(found),
+        bad=bad,
+        methods=_METHODS,
+    )
+
+
+def _filled(
+    *,
+    schema: str | None,
+    name: str,
+    model: str,
+    settings: Sequence[str],
+    files: Mapping[str, Path],
+    folder: Path,
+    methods: Sequence[str],
+    **others: str,
+) -> str:
+    """The template with what was found."""
+    made = [split for split in ("validation", "test") if split not in files]
+    return _TEMPLATE.format(
+        hint=f"# yaml-language-server: $schema={schema}\n" if schema else "",
+        name=name,
+        model=_quoted(model),
+        settings="\n".join(f"    {line}" for line in settings),
+        files="\n".join(
+            f"      {split}: {_quoted(_relative(path, folder))}" for split, path in files.items()
+        ),
+        split=f"\n      split: {{{', '.join(f'{one}: 0.1' for one in made)}}}" if made else "",
+        methods="\n".join(f"  - {method}" for method in methods),
+        **others,
     )
 
 
@@ -118,8 +172,8 @@ backbones:
 
 tasks:
   - name: {name}
-    task: text_classification
-    max_length: {max_length}  # tokens; 95 % of the texts have at most {characters} characters
+    task: {task}
+{settings}
     metric: {metric}  # what methods are compared by
     data:
       dataset: {dataset}
@@ -128,12 +182,7 @@ tasks:
 methods:
   # `tuneoff list methods` names all, `tuneoff show lora` explains one.
   # Each brings its own sourced defaults; to change some: `- lora: {{rank: 16}}`.
-  - full
-  - last_layer
-  - bitfit
-  - lora
-  - ia3
-  - adapter
+{methods}
 
 seeds: 3  # more seeds tell closer methods apart
 

@@ -124,16 +124,20 @@ def test_the_bottleneck_adapter_keeps_our_own_form(tmp_path):
         read_hooks("hooks", tmp_path / "winner", made, chosen)
 
 
-@pytest.mark.parametrize("quantization", ["nf4", "int8"])
-def test_a_quantized_backbone_merges_into_its_dequantized_weights(quantization, tmp_path):
-    made = backbone("bert", tmp_path, quantization)
+@pytest.mark.parametrize(
+    ("architecture", "quantization"), [("bert", "nf4"), ("bert", "int8"), ("gpt2", "nf4")]
+)
+def test_a_quantized_backbone_merges_into_its_dequantized_weights(
+    architecture, quantization, tmp_path
+):
+    made = backbone(architecture, tmp_path, quantization)
     data = features()
     ours = scorer(made, method("lora"))
     save_merged(made, ours.hooks, tmp_path / "merged")
     expected = ours.probabilities(data)
     close = 1e-5 if quantization == "nf4" else 2e-2  # 8-bit products round their inputs too
     np.testing.assert_allclose(plainly(tmp_path / "merged", made, data), expected, atol=close)
-    plain = backbone("bert", tmp_path / "plain")  # negative control: rounding is not nothing
+    plain = backbone(architecture, tmp_path / "plain")  # negative control: rounding is not nothing
     assert np.abs(Scorer(plain, ours.hooks).probabilities(data) - expected).max() > 1e-4
 
 

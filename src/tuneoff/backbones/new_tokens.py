@@ -88,7 +88,8 @@ class NewRows(Hook):
         return torch.where((place >= 0)[..., None], own, y_tO)
 
     def merged(self, site: Site) -> dict[str, Tensor]:
-        weight = _table(site).detach().float().clone()
+        table = _table(site).detach()
+        weight = (table if table.dtype == torch.float64 else table.float()).clone()
         weight[self.first :] = self.rows.detach()
         return {"weight": weight}
 

@@ -158,13 +158,16 @@ class Wrapped(Padded):
         if layout.decoder_targets is not None:
             used |= set(layout.decoder_targets.unique().tolist())
         free = next(i for i in range(config.vocab_size) if i not in used)
-        ids, mask, _ = pad(layout, free)
+        ids, mask, segments = pad(layout, free)
+        kinds = {}
+        if segments is not None and self._takes_segments():
+            kinds["token_type_ids"] = segments
         before, config.pad_token_id = config.pad_token_id, free  # decoders find the last real token
         self.model.train(layout.streams is not None)
         try:
             with _dropout(self.model, layout):
                 said, labelled = self._said(layout) if layout.form == "sequence" else ({}, None)
-                made = self.model(input_ids=ids, attention_mask=mask, **said)
+                made = self.model(input_ids=ids, attention_mask=mask, **kinds, **said)
         finally:
             config.pad_token_id = before
             self.model.eval()
@@ -179,6 +182,13 @@ class Wrapped(Padded):
             return logits.flatten(0, 1)[labelled]
         real = logits[:, -ids.shape[1] :]  # virtual tokens stand in front
         return real[mask.bool()][layout.rows]
+
+    def _takes_segments(self) -> bool:
+        """Whether the model tells the texts of a pair apart; PEFT drops that where virtual tokens
+        stand in front."""
+        config = getattr(self.model, "active_peft_config", None)
+        knows = bool(getattr(self.backbone.model.config, "type_vocab_size", 0))
+        return knows and not getattr(config, "is_prompt_learning", False)
 
 
 def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:

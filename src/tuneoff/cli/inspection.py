@@ -38,21 +38,28 @@ def init(
 
     from tuneoff.errors import TuneoffError
     from tuneoff.init import look
-    from tuneoff.init_study import findings, study_text
+    from tuneoff.init_answers import answered_findings, look_for_answers
+    from tuneoff.init_study import answered_study, findings, study_text
     from tuneoff.report.whole_file import write_whole
     from tuneoff.study import load_study
     from tuneoff.study_schema import json_schema
 
     if out.exists() and not force:
         raise TuneoffError(f"{out} is there already; choose another --out, or add --force")
-    found = look(file, text or (), label)
+    answered = None if text or label else look_for_answers(file)
     folder = out.absolute().parent
     folder.mkdir(parents=True, exist_ok=True)
     model = str(Path(model).expanduser().absolute()) if Path(model).is_dir() else model
+    if answered is not None:
+        written = answered_study(answered, model, folder, _SCHEMA)
+        said = answered_findings(answered)
+    else:
+        found = look(file, text or (), label)
+        written, said = study_text(found, model, folder, _SCHEMA), findings(found)
     write_whole(folder / _SCHEMA, json.dumps(json_schema(), indent=1))
-    write_whole(out, study_text(found, model, folder, _SCHEMA))
+    write_whole(out, written)
     load_study(out)
-    for line in findings(found):
+    for line in said:
         results().print(line, soft_wrap=True)
     messages().print(f"wrote {out} and {_SCHEMA}; next: tuneoff run {out}", soft_wrap=True)
 

@@ -26,7 +26,7 @@ from tuneoff.study import Limit, ShiftSpec, Split
 from tuneoff.tasks import Task
 from tuneoff.training.features import Features
 
-_ENCODING = 3  # raised when the same rows would give other features than before
+_ENCODING = 4  # raised when the same rows would give other features than before
 
 
 @dataclass(frozen=True)

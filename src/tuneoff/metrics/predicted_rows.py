@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +34,8 @@ class Predicted:
     probabilities: np.ndarray | None = None
     """(n, classes) float32."""
     kept: dict[str, np.ndarray] = field(default_factory=dict)
+    beside: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    """What else people see of new rows, by column: where an answer stands in its context."""
 
     def __post_init__(self) -> None:
         if not len(self.tokens):
@@ -77,4 +79,5 @@ class Predicted:
             rows=self.rows[places],
             probabilities=cut(self.probabilities),
             kept={name: table[places] for name, table in self.kept.items()},
+            beside={name: [column[i] for i in places] for name, column in self.beside.items()},
         )

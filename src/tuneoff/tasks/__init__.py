@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ROWS = 1024  # rows that are tokenized at a time
 UNLABELLED = -100
+NEW_ROWS = "new"
+"""The split, as `encode` is told, of rows that are to be answered and need no answer."""
 ROW = "__row__"
 """The column, beside those of the data, of where each row stands in its split."""
 
@@ -94,6 +96,8 @@ class Task(Settings):
     """Text columns that a row may leave empty."""
     answers_in_text: ClassVar[bool] = False
     """Whether `answers` gives texts and references, so that metrics of texts can be computed."""
+    hub_tag: ClassVar[str] = "text-classification"
+    """What the Hugging Face hub calls such a task (`pipeline_tag` of a model card)."""
 
     @property
     def any_backbone(self) -> bool:
@@ -125,6 +129,19 @@ class Task(Settings):
         """What keeps the task from a backbone of this kind, with the path of the setting."""
         return []
 
+    def about(self, texts: Sequence[str], classes: Sequence[str]) -> str:
+        """What a trained model does, in a sentence for its card. texts: the columns it reads."""
+        what = " and ".join(texts)
+        if not classes:
+            return f"Answers {what}."
+        names = ", ".join(f"`{name}`" for name in classes)
+        return f"Classifies {what} into {len(classes)} classes: {names}."
+
+    def example(self, head: Head, kind: BackboneKind) -> str | None:
+        """A text that, tokenized, is what the model is asked, for the code of a model card; None
+        where there is no such text."""
+        return None
+
     def text_columns(self, column_names: Sequence[str]) -> list[str]:
         """The columns of text that the task reads, from those that the data has."""
         raise NotImplementedError
@@ -155,7 +172,8 @@ class Task(Settings):
 
         Always `columns`: the text columns that are read. For classification `classes` too. What
         `encode` is handed later also has `kind` and `head`, those of the backbone, `room`, the
-        most tokens that it can read (None: no bound), `split`, and `on_bad_rows` of the dataset.
+        most tokens that it can read (None: no bound), `split` (`NEW_ROWS` for rows that are to be
+        answered), and `on_bad_rows` of the dataset.
         """
         raise NotImplementedError
 

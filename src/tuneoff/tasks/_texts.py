@@ -233,15 +233,18 @@ def answers(
 ) -> Predicted:
     """Losses, and the texts that were generated beside their references. asked: token ids of each
     prompt."""
-    if outputs.generated is None or features.extras is None:
+    if outputs.generated is None:
         return Predicted(losses=outputs.losses, tokens=outputs.tokens)
     table = features.extras
-    prompts = table["prompt"].to_pylist() if "prompt" in table.column_names else None
+    names = () if table is None else table.column_names  # new rows may have neither
+    prompts = table["prompt"].to_pylist() if table is not None and "prompt" in names else None
     return Predicted(
         losses=outputs.losses,
         tokens=outputs.tokens,
         texts=texts_of(outputs.generated, tokenizer),
-        references=table["references"].to_pylist(),
+        references=None
+        if table is None or "references" not in names
+        else table["references"].to_pylist(),
         prompts=prompts or texts_of(asked, tokenizer),
     )
 

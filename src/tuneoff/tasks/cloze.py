@@ -110,6 +110,10 @@ class Cloze(Task):
     def text_columns(self, column_names: Sequence[str]) -> list[str]:
         return list(Template.parsed(self.template).columns)
 
+    def example(self, head: Head, kind: BackboneKind) -> str:
+        template = Template.parsed(self.template)
+        return template.filled(dict.fromkeys(template.columns, "some text"))
+
     def describe(self, train: Rows) -> dict[str, Any]:
         """`columns`, and `classes` in the order of the data.
 

@@ -21,11 +21,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tuneoff.datasets import Rows
-from tuneoff.tasks import UNLABELLED, Examples, Outputs, Task, _texts
+from tuneoff.tasks import NEW_ROWS, UNLABELLED, Examples, Outputs, Task, _texts
 from tuneoff.training.generation import Generation
 
 if TYPE_CHECKING:
-    from tuneoff.backbones.names import Head
+    from tuneoff.backbones.names import BackboneKind, Head
     from tuneoff.metrics import Predicted
     from tuneoff.training.features import Features, Form
 
@@ -48,6 +48,13 @@ class Continuation(Task):
     form: ClassVar[Form] = "token"
     metrics: ClassVar[tuple[str, ...]] = ("chrf", "bleu", "perplexity", "loss")
     answers_in_text: ClassVar[bool] = True
+    hub_tag: ClassVar[str] = "text-generation"
+
+    def about(self, texts: Sequence[str], classes: Sequence[str]) -> str:
+        return f"Continues a text from its first {self.prompt_lines} lines."
+
+    def example(self, head: Head, kind: BackboneKind) -> str:
+        return "".join(f"line {number}\n" for number in range(1, self.prompt_lines + 1))
 
     def generation_for(self, head: Head) -> Generation:
         return self.generation
@@ -76,8 +83,9 @@ class Continuation(Task):
         rests = _texts.bare_ids(tokenizer, [rest for _, rest in parts])
         ids, targets, lengths, references, cut = [], [], [], [], 0
         left_out = {"text without a line after the prompt": 0, "prompt as long as max_length": 0}
+        new = facts.get("split") == NEW_ROWS  # of these the first lines alone are there
         for (_, rest), prompt, following in zip(parts, asked, rests, strict=True):
-            if not rest.strip() or not prompt:
+            if not prompt or not (new or rest.strip()):
                 left_out["text without a line after the prompt"] += 1
                 continue
             if len(prompt) + 1 >= self.max_length:

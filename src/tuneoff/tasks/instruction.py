@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 
 from tuneoff.backbones.names import BackboneKind, Head
 from tuneoff.datasets import Rows
-from tuneoff.tasks import Examples, Outputs, Task, _texts
+from tuneoff.tasks import NEW_ROWS, Examples, Outputs, Task, _texts
 from tuneoff.training.generation import Generation
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Instruction(Task):
     answer: ClassVar[str | None] = "output"
     may_be_empty: ClassVar[frozenset[str]] = frozenset(["input"])
     answers_in_text: ClassVar[bool] = True
+    hub_tag: ClassVar[str] = "text-generation"
 
     @model_validator(mode="before")
     @classmethod
@@ -86,6 +87,12 @@ class Instruction(Task):
 
     def generation_for(self, head: Head) -> Generation:
         return self.generation
+
+    def about(self, texts: Sequence[str], classes: Sequence[str]) -> str:
+        return "Answers an instruction in text."
+
+    def example(self, head: Head, kind: BackboneKind) -> str:
+        return self.prompt("Name a colour.", None)
 
     def ends(self, head: Head, tokenizer: Any) -> Sequence[int]:
         return [_texts.end_of(tokenizer, head)]
@@ -138,7 +145,7 @@ class Instruction(Task):
             what=("prompt", "response"),
             extras=extras,
             on_long=self.on_long,
-            whole_prompts=responses is not None,
+            whole_prompts=responses is not None or facts.get("split") == NEW_ROWS,
         )
 
     def answers(

@@ -13,7 +13,7 @@ but the first is predicted from those before it: what Hugging Face computes for
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,9 @@ from tuneoff.data.tokenizing import check_length, tokenize
 from tuneoff.datasets import Rows
 from tuneoff.tasks import UNLABELLED, Examples, Task
 from tuneoff.training.features import Form
+
+if TYPE_CHECKING:
+    from tuneoff.backbones.names import BackboneKind, Head
 
 
 class LanguageModelling(Task):
@@ -38,6 +41,13 @@ class LanguageModelling(Task):
     head: ClassVar[str | None] = "causal_lm"
     form: ClassVar[Form] = "token"
     metrics: ClassVar[tuple[str, ...]] = ("perplexity", "loss", "mean_batch_perplexity")
+    hub_tag: ClassVar[str] = "text-generation"
+
+    def about(self, texts: Sequence[str], classes: Sequence[str]) -> str:
+        return "Says how likely a text is, token by token."
+
+    def example(self, head: Head, kind: BackboneKind) -> str:
+        return "Mary came home late, and went to bed."
 
     def text_columns(self, column_names: Sequence[str]) -> list[str]:
         return ["text"]

@@ -75,6 +75,7 @@ class QuestionAnswering(Task):
     # exact_match and token_f1 are SQuAD's own
     metrics: ClassVar[tuple[str, ...]] = ("exact_match", "token_f1", "loss")
     answers_in_text: ClassVar[bool] = True
+    hub_tag: ClassVar[str] = "question-answering"
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -107,6 +108,15 @@ class QuestionAnswering(Task):
             wanted = "text_to_text needs an encoder-decoder, such as T5; set answer_form: span"
             return [Problem("answer_form", wanted)]
         return []
+
+    def about(self, texts: Sequence[str], classes: Sequence[str]) -> str:
+        does = "Marks" if self.answer_form == "span" else "Writes"
+        return f"{does} the answer to a question about a context."
+
+    def example(self, head: Head, kind: BackboneKind) -> str | None:
+        if head == "seq2seq_lm":
+            return "question: Who came home? context: Mary came home late."
+        return None
 
     def generation_for(self, head: Head) -> Generation | None:
         return self.generation if head == "seq2seq_lm" else None
@@ -208,9 +218,10 @@ class QuestionAnswering(Task):
                 "reference": pa.array(
                     [_texts(answers, place) for place, *_ in chosen], texts
                 ),
-                "context": pa.array([text for text, _ in parts], pa.string()),
+                "context": pa.array([text for text, _, _ in parts], pa.string()),
+                "offset": pa.array([at for _, _, at in parts], pa.int64()),
                 "first": pa.array([window.first for _, window, _ in chosen], pa.int32()),
-                "spans": pa.array([spans for _, spans in parts], pa.list_(pa.int32())),
+                "spans": pa.array([spans for _, spans, _ in parts], pa.list_(pa.int32())),
             },
         )  # fmt: skip
 
@@ -277,12 +288,16 @@ class QuestionAnswering(Task):
         weights = outputs.tokens if features.form == "sequence" else np.ones(len(owner), np.int64)
         counts = np.bincount(owner, weights)
         sums = np.bincount(owner, outputs.losses * weights)
-        texts = None
+        texts, beside = None, {}
         if outputs.generated is not None:
             written = tokenizer.batch_decode(list(outputs.generated), skip_special_tokens=True)
             texts = [written[at].strip() for at in begins]
         elif features.form == "span":
-            texts = self._best(outputs.kept, extras, owner, len(rows))
+            found = self._best(outputs.kept, extras, owner, len(rows))
+            texts = [text for text, _ in found]
+            starts = [start for _, start in found]
+            ends = [None if at is None else at + len(text) for text, at in found]
+            beside = {"answer_start": starts, "answer_end": ends}
         return Predicted(
             losses=sums / np.maximum(counts, 1),
             tokens=counts.astype(np.int64),
@@ -290,13 +305,18 @@ class QuestionAnswering(Task):
             references=asked.column("reference").to_pylist(),
             prompts=asked.column("prompt").to_pylist(),
             rows=rows,
+            beside=beside,
         )
 
-    def _best(self, kept: Any, extras: Any, owner: np.ndarray, questions: int) -> list[str]:
-        """The text of each question's best span over its windows; nothing where there is none."""
+    def _best(
+        self, kept: Any, extras: Any, owner: np.ndarray, questions: int
+    ) -> list[tuple[str, int | None]]:
+        """The text of each question's best span over its windows, and the character of the
+        context where it begins; no text and None where there is no span."""
+        offsets = extras.column("offset").to_numpy()
         first = extras.column("first").to_numpy()
         contexts, spans = extras.column("context"), extras.column("spans")
-        best: list[tuple[float, str]] = [(-np.inf, "")] * questions
+        best: list[tuple[float, str, int | None]] = [(-np.inf, "", None)] * questions
         for window, question in enumerate(owner):
             spans_C2 = np.asarray(spans[window].values).reshape(-1, 2)
             inside = (int(first[window]), int(first[window]) + len(spans_C2))
@@ -304,8 +324,10 @@ class QuestionAnswering(Task):
             if span is None or span.score <= best[question][0]:
                 continue
             begin, end = spans_C2[span.first - inside[0], 0], spans_C2[span.last - inside[0], 1]
-            best[question] = span.score, contexts[window].as_py()[begin:end].strip()
-        return [text for _, text in best]
+            text = contexts[window].as_py()[begin:end]
+            start = int(offsets[window]) + int(begin) + len(text) - len(text.lstrip())
+            best[question] = span.score, text.strip(), start
+        return [(text, start) for _, text, start in best]
 
 
 def _answers(batch: Mapping[str, list[Any]], count: int) -> list[list[Answer]] | None:
@@ -327,13 +349,14 @@ def _marks(windows: list[Window], where: Place | None) -> tuple[list[tuple[int, 
     return marks, any(one is not None for one in found)
 
 
-def _part(window: Window, context: str) -> tuple[str, np.ndarray]:
-    """The characters of the context that a window sees, and its spans counted from their first."""
+def _part(window: Window, context: str) -> tuple[str, np.ndarray, int]:
+    """The characters of the context that a window sees, its spans counted from their first, and
+    where in the context that one stands."""
     spans = window.spans
     if not len(spans):
-        return "", spans.reshape(-1)
+        return "", spans.reshape(-1), 0
     begin, end = int(spans[:, 0].min()), int(spans[:, 1].max())
-    return context[begin:end], (spans - begin).reshape(-1)
+    return context[begin:end], (spans - begin).reshape(-1), begin
 
 
 def _texts(answers: list[list[Answer]] | None, place: int) -> list[str]:

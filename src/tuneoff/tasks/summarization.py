@@ -57,6 +57,7 @@ class Summarization(Task):
     metrics: ClassVar[tuple[str, ...]] = ("rougeL", "rouge1", "rouge2", "rougeLsum", "loss")
     answer: ClassVar[str | None] = "summary"
     answers_in_text: ClassVar[bool] = True
+    hub_tag: ClassVar[str] = "summarization"
 
     def head_for(self, kind: BackboneKind) -> Head:
         return _texts.head_for(kind)
@@ -68,6 +69,19 @@ class Summarization(Task):
     @classmethod
     def _as_long_as_answers(cls, written: Any) -> Any:
         return _texts.with_length(written, 128)
+
+    def about(self, texts: Sequence[str], classes: Sequence[str]) -> str:
+        return "Writes a summary of a text."
+
+    def example(self, head: Head, kind: BackboneKind) -> str:
+        behind = self.separator if head == "causal_lm" else ""
+        return f"{self.prefix_for(kind)}Mary came home late, and went to bed.{behind}"
+
+    def prefix_for(self, kind: BackboneKind) -> str:
+        """The text in front of each article."""
+        if self.prefix is not None:
+            return self.prefix
+        return T5_PREFIX if kind == "encoder_decoder" else ""
 
     def generation_for(self, head: Head) -> Generation:
         return self.generation
@@ -89,9 +103,7 @@ class Summarization(Task):
         self, batch: Mapping[str, list[Any]], facts: Mapping[str, Any], tokenizer: Any
     ) -> Examples:
         head = facts["head"]
-        prefix = self.prefix
-        if prefix is None:
-            prefix = T5_PREFIX if facts["kind"] == "encoder_decoder" else ""
+        prefix = self.prefix_for(facts["kind"])
         summaries = [str(text) for text in batch["summary"]] if "summary" in batch else None
         between = []
         if head == "causal_lm":

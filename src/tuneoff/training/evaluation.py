@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tuneoff import registry
+from tuneoff.data.batches import micro_batches
 from tuneoff.errors import TuneoffError
 from tuneoff.metrics import Metric, Predicted
 from tuneoff.metrics import evaluate as scored
@@ -28,18 +29,23 @@ _TOKENS = 4096
 
 @torch.no_grad()
 def evaluate(
-    passes: Passes, material: Material, split: str, in_text: bool = False
+    passes: Passes,
+    material: Material,
+    split: str,
+    in_text: bool = False,
+    batch_size: int | None = None,
 ) -> list[Predicted]:
     """Every member that `passes` carries on a split, dropout off, in order of the rows.
 
-    in_text: generate answers too, where the task does.
+    in_text: generate answers too, where the task does; batch_size: most examples at a time, in
+    place of so many tokens.
     """
     features, task = material.features[split], material.task
     tokenizer = material.backbone.tokenizer
     members = passes.count
     found = [_Collected(features) for _ in range(members)]
     passes.set_training(False)
-    for indices in by_length(features, max(_TOKENS // members, 512)):
+    for indices in _batches(features, max(_TOKENS // members, 512), batch_size):
         layout = layouts.build(
             features, [indices] * members, passes.reads, material.backbone.device
         )
@@ -52,21 +58,39 @@ def evaluate(
             one.add(member, layout, losses, values)
     generated: Sequence[Any] = [None] * members
     if in_text and material.generation() is not None:
-        generated = written(passes, material, features)
+        generated = written(passes, material, features, batch_size)
     return [
         task.answers(one.outputs(new), features, material.classes, tokenizer)
         for one, new in zip(found, generated, strict=True)
     ]
 
 
-def written(passes: Passes, material: Material, features: Features) -> list[list[list[int]]]:
-    """What each member writes, as token ids, where the examples of a generating task ask."""
-    from tuneoff.training.generation import generate
+def _batches(features: Features, tokens: int, size: int | None) -> Iterable[np.ndarray]:
+    if not len(features):
+        return ()
+    if size is None:
+        return by_length(features, tokens)
+    return micro_batches(np.arange(len(features)), features.lengths, size)
+
+
+def written(
+    passes: Passes, material: Material, features: Features, batch_size: int | None = None
+) -> list[list[list[int]]]:
+    """What each member writes, as token ids, where the examples of a generating task ask.
+
+    batch_size: most examples at a time, in place of so many tokens.
+    """
+    from tuneoff.training.generation import BATCH_TOKENS, generate
 
     task, tokenizer, settings = material.task, material.backbone.tokenizer, material.generation()
     assert settings is not None
     prompts = task.prompts(features, tokenizer)
-    return generate(passes, prompts, settings, end=task.ends(material.backbone.head, tokenizer))
+    tokens = BATCH_TOKENS
+    if batch_size is not None:
+        longest = max(map(len, prompts), default=0) + settings.max_new_tokens
+        tokens = batch_size * longest * settings.num_beams * passes.count
+    ends = task.ends(material.backbone.head, tokenizer)
+    return generate(passes, prompts, settings, end=ends, batch_tokens=tokens)
 
 
 class _Collected:

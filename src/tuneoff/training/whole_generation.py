@@ -36,6 +36,8 @@ def whole_texts(
         for name, value in settings.in_force().items()
         if name != "seed" and value is not None
     }
+    if settings.do_sample and settings.top_k is None:
+        given["top_k"] = 0  # transformers cuts at 50 where nothing is said
     given |= {"eos_token_id": list(ends) or [_NO_TOKEN], "pad_token_id": 0}
     encodes = backbone.kind == "encoder_decoder"
     if encodes:

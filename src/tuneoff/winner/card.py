@@ -16,6 +16,7 @@ from tuneoff.backbones.names import builtin_names, folder_of
 from tuneoff.report import quantities as q
 from tuneoff.report.contents import Contest, MethodResult
 from tuneoff.report.whole_file import write_whole
+from tuneoff.winner.card_code import is_pair, peft_code, plain_code
 from tuneoff.winner.manifest import Manifest
 
 _COSTS = {
@@ -41,7 +42,7 @@ def write_card(
     parts = [
         f"---\n{header}---",
         f"# {manifest.method.name} on {manifest.backbone.name}, for {manifest.task.name}",
-        _what(manifest, why),
+        _what(manifest, why, check),
         f"## Use\n\n{_use(manifest, check)}",
         f"## Data\n\n{_data(manifest, record)}",
         f"## Training\n\n{_training(manifest, record)}",
@@ -64,15 +65,16 @@ def _header(manifest: Manifest, record: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, int | float)
     ]
     data = {"name": manifest.data.title, "type": manifest.task.name, "split": "test"}
-    tags = ["tuneoff", "text-classification", manifest.method.part]
+    kind = manifest.make_task().hub_tag
+    tags = ["tuneoff", kind, manifest.method.part]
     result = {
-        "task": {"type": "text-classification"},
+        "task": {"type": kind},
         "dataset": data,
         "metrics": metrics,
     }
     header: dict[str, Any] = {
         "library_name": "peft" if peft else "transformers",
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": kind,
         "tags": [*dict.fromkeys([*tags, *(["synthetic-data"] if manifest.data.synthetic else [])])],
         "metrics": list(dict.fromkeys(one["type"] for one in metrics if one["type"] != "loss")),
         "model-index": [{"name": f"{manifest.study}-{manifest.method.name}", "results": [result]}],
@@ -92,17 +94,17 @@ def _hub_metric(name: str) -> str:
     return known.get(name, name)
 
 
-def _what(manifest: Manifest, why: str) -> str:
+def _what(manifest: Manifest, why: str, check: Mapping[str, Any]) -> str:
+    head = " with what of the head was trained" if check["head"]["sites"] else ""
     form = {
-        "peft": "a PEFT adapter with its trained classification head",
+        "peft": f"a PEFT adapter{head}",
         "model": "a whole Hugging Face model",
         "hooks": "trained tensors in tuneoff's own form, since this method cannot be saved in a "
         "form that PEFT or plain transformers load",
     }[manifest.form]
-    texts = " and ".join(manifest.data.texts)
+    about = manifest.make_task().about(manifest.data.texts, manifest.classes)
     return (
-        f"Classifies {texts} into {len(manifest.classes)} classes: "
-        f"{', '.join(f'`{name}`' for name in manifest.classes)}. This folder holds {form}, trained "
+        f"{about} This folder holds {form}, trained "
         f"in the tuneoff study `{manifest.study}` (run `{manifest.run_id}`, seed {manifest.seed}). "
         f"Why this one: {why}."
     )
@@ -113,93 +115,18 @@ def _use(manifest: Manifest, check: Mapping[str, Any]) -> str:
         "With tuneoff (new rows as CSV, TSV, JSON, JSONL or Parquet):\n\n"
         "```sh\ntuneoff predict FOLDER --input new.csv --output predicted.csv\n```"
     ]
-    if manifest.form == "peft":
-        parts.append(
-            f"With PEFT:\n\n```python\n{_peft_code(manifest, check['head']['sites'])}\n```"
-        )
+    rounded_pair = is_pair(manifest) and manifest.backbone.options["quantization"] != "none"
+    if manifest.form == "peft" and not rounded_pair:
+        parts.append(f"With PEFT:\n\n```python\n{peft_code(manifest, check['head']['sites'])}\n```")
     if manifest.form == "model":
-        parts.append(f"With transformers:\n\n```python\n{_plain_code(manifest, 'FOLDER')}\n```")
+        parts.append(f"With transformers:\n\n```python\n{plain_code(manifest, 'FOLDER')}\n```")
     if "value" in check.get("merged", {}):
-        code = _plain_code(manifest, "FOLDER/merged")
+        code = plain_code(manifest, "FOLDER/merged")
         parts.append(
             f"Merged, with transformers alone ({check['merged']['weights']}):\n\n"
             f"```python\n{code}\n```"
         )
     return "\n\n".join(parts)
-
-
-def _peft_code(manifest: Manifest, heads: list[str]) -> str:
-    options = manifest.backbone.options
-    base = str(folder_of(manifest.backbone.path) or manifest.backbone.path)
-    arguments = [repr(base), f"num_labels={len(manifest.classes)}", "id2label=names"]
-    if options.get("revision"):
-        arguments.append(f"revision={options['revision']!r}")
-    arguments.append(f"dtype=torch.{options['dtype']}")
-    loader, others = _loader(manifest), ["AutoTokenizer"]
-    quantized: list[str] = []
-    if options["quantization"] != "none":
-        others.append("BitsAndBytesConfig")
-        quantized = [_quantization_code(manifest, heads)]
-        arguments.append("quantization_config=quantization")
-    lines = [
-        "import torch",
-        "from peft import PeftModel",
-        *_imports(loader, others),
-    ]
-    names = json.dumps(manifest.classes, ensure_ascii=False)
-    return "\n".join([
-        *lines, "", f"names = dict(enumerate({names}))", *quantized,
-        f"base = {loader}.from_pretrained({', '.join(arguments)})",
-        'model = PeftModel.from_pretrained(base, "FOLDER").eval()',
-        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")', _score_code(manifest),
-    ])  # fmt: skip
-
-
-def _quantization_code(manifest: Manifest, heads: list[str]) -> str:
-    options = manifest.backbone.options
-    kept = json.dumps([*heads, "lm_head"])
-    skip = f"llm_int8_skip_modules={kept},  # a new head must not be quantized"
-    if options["quantization"] == "int8":
-        return f"quantization = BitsAndBytesConfig(\n    load_in_8bit=True,\n    {skip}\n)"
-    return (
-        f"quantization = BitsAndBytesConfig(\n    load_in_4bit=True, bnb_4bit_quant_type="
-        f'"{options["quantization"]}", bnb_4bit_use_double_quant={options["double_quantization"]},'
-        f"\n    bnb_4bit_compute_dtype=torch.{options['compute_dtype']},\n    {skip}\n)"
-    )
-
-
-def _plain_code(manifest: Manifest, folder: str) -> str:
-    return "\n".join([
-        "import torch", *_imports(_loader(manifest), ["AutoTokenizer"]), "",
-        f'model = {_loader(manifest)}.from_pretrained("{folder}").eval()',
-        f'tokenizer = AutoTokenizer.from_pretrained("{folder}")', _score_code(manifest),
-    ])  # fmt: skip
-
-
-def _loader(manifest: Manifest) -> str:
-    """The class that loads the model: ours where transformers has none."""
-    alone = manifest.task.settings.get("head_on") == "encoder"
-    return "AutoEncoderClassifier" if alone else "AutoModelForSequenceClassification"
-
-
-def _imports(loader: str, others: list[str]) -> list[str]:
-    if loader == "AutoEncoderClassifier":
-        own = f"from tuneoff.backbones.encoder_classifier import {loader}"
-        return [f"from transformers import {', '.join(others)}", own]
-    return [f"from transformers import {', '.join([loader, *others])}"]
-
-
-def _score_code(manifest: Manifest) -> str:
-    texts = '["first text", "second text"]'
-    pair = ', ["its pair", "its pair"]' if len(manifest.data.texts) > 1 else ""
-    cut = f", truncation=True, max_length={manifest.max_length}" if manifest.max_length else ""
-    return (
-        "model.config.pad_token_id = tokenizer.pad_token_id\n"
-        f'batch = tokenizer({texts}{pair}, padding=True{cut}, return_tensors="pt")\n'
-        "with torch.no_grad():\n"
-        "    chosen = model(**batch).logits.argmax(-1)\n"
-        "print([model.config.id2label[int(index)] for index in chosen])"
-    )
 
 
 def _data(manifest: Manifest, record: Mapping[str, Any]) -> str:
@@ -302,14 +229,12 @@ def _check(check: Mapping[str, Any]) -> str:
     rows, seen = check["rows"], check["reloaded"]
     lines = [
         f"Loaded again in a fresh process and scored on {rows['test']} test and "
-        f"{rows['validation']} validation rows: {seen['predictions_differ']} predictions differ "
-        f"from those of the run, probabilities by at most {seen['max_probability_difference']:.1g}."
+        f"{rows['validation']} validation rows: {_differences(seen)} those of the run."
     ]
     if library := check.get("library"):
         lines.append(
-            f"Through `{library['with']}`, {library['rows']} rows: "
-            f"{library['predictions_differ']} differ, probabilities by at most "
-            f"{library['max_probability_difference']:.1g}."
+            f"Through `{library['with']}`, {library['rows']} rows: {_differences(library)} those "
+            "of the run."
         )
     merged = check["merged"]
     if "value" in merged:
@@ -324,21 +249,43 @@ def _check(check: Mapping[str, Any]) -> str:
     return " ".join(lines)
 
 
+def _differences(seen: Mapping[str, Any]) -> str:
+    """`0 of 30 classes differ, probabilities by at most 3e-08, from`"""
+    parts = []
+    for what in ("spans", "texts"):
+        if seen.get(what):
+            parts.append(f"{seen[f'{what}_differ']} of {seen[what]} {what} differ")
+    if (most := seen.get("max_probability_difference")) is not None:
+        parts.append(f"{seen['predictions_differ']} predictions differ")
+        parts.append(f"probabilities by at most {most:.1g}")
+    if (most := seen.get("max_loss_difference")) is not None:
+        parts.append(f"losses {'' if parts else 'differ '}by at most {most:.1g}")
+    return ", ".join(parts) + ", from"
+
+
 def _merged_line(what: str, merged: Mapping[str, Any], metric: str) -> str:
+    differ = f"{merged['predictions_differ']} predictions differ"
+    if "max_probability_difference" not in merged:
+        differ += f", losses by at most {merged['max_loss_difference']:.1g}"
     return (
         f"{what}: {q.metric_name(metric)} {q.score(metric, merged['value'])} on {merged['rows']} "
-        f"test rows ({q.difference(metric, merged['difference'])} against unmerged), "
-        f"{merged['predictions_differ']} predictions differ."
+        f"test rows ({q.difference(metric, merged['difference'])} against unmerged), {differ}."
     )
 
 
 def _limits(manifest: Manifest, verdict: Contest | None) -> str:
     lines = [
-        f"It knows the {len(manifest.classes)} classes above and no other: every text gets one.",
         "Its scores hold for texts like those of its test split; on others it was not measured.",
-        "Its probabilities were not calibrated.",
         "It carries whatever its backbone learned before, biases included.",
     ]
+    if manifest.classes:
+        lines = [
+            f"It knows {len(manifest.classes)} classes and no other: every text gets one.",
+            *lines,
+            "Its probabilities were not calibrated.",
+        ]
+    elif manifest.make_task().answers_in_text:
+        lines.append("What it answers may be wrong, however sure it sounds.")
     if manifest.data.synthetic:
         lines.insert(0, "It was trained on synthetic data and is an example, not a product.")
     if manifest.form == "peft":

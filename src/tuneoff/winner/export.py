@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneoff import fit, registry
-from tuneoff.backbones.names import CLASSIFIERS
 from tuneoff.datasets import SPLITS
 from tuneoff.errors import LedgerError, TuneoffError
 from tuneoff.ledger import Ledger
@@ -34,11 +33,11 @@ from tuneoff.winner.check import (
     CheckError,
     Recorded,
     in_fresh_process,
-    judge,
     recorded_rows,
     write_check,
 )
 from tuneoff.winner.choice import Choice, choose
+from tuneoff.winner.judgement import judge
 from tuneoff.winner.manifest import (
     BackboneFacts,
     DataFacts,
@@ -52,6 +51,7 @@ from tuneoff.winner.tensors import load_tensors, tensors_path
 
 if TYPE_CHECKING:
     from tuneoff.backbones.backbone import BackboneOptions
+    from tuneoff.backbones.names import BackboneKind, Head
     from tuneoff.data.encoded import Splits
     from tuneoff.methods import Method
     from tuneoff.tasks import Task
@@ -68,8 +68,16 @@ class _Run:
     method: Method
     task: Task
     options: BackboneOptions
+    head: Head
+    kind: BackboneKind
+    room: int | None
     splits: Splits
     data: DataSpec
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether an encoder writes, as one half of two."""
+        return self.kind == "encoder" and self.head == "seq2seq_lm"
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -127,8 +135,8 @@ def _export_one(
     record = choice.record
     predictions = Ledger(out).predictions(record["run_id"])
     recorded = recorded_rows(
-        predictions, run.splits.rows, run.splits.facts["columns"], run.task.label,
-        record["classes"],
+        predictions, run.splits.rows, run.splits.facts["columns"], run.task,
+        record["classes"] or [],
     )  # fmt: skip
     manifest, not_merged = _save(out, run, folder, merge, place)
     check = _checked(out, run, folder, manifest, recorded, place, not_merged)
@@ -143,19 +151,20 @@ def _save(
     out: Path, run: _Run, folder: Path, merge: bool | None, device: str
 ) -> tuple[Manifest, str | None]:
     """Writes weights, tokenizer and manifest, and the merged model; its absence has a reason."""
-    from tuneoff.backbones.backbone import kind_of, load
+    from tuneoff.backbones.backbone import load
     from tuneoff.winner.forms import form_of, write_form
+    from tuneoff.winner.generation_file import write_generation
     from tuneoff.winner.merge import save_merged, unmergeable
     from tuneoff.winner.scorer import Scorer
 
     record = run.choice.record
-    head = run.task.head_for(kind_of(run.options))
-    backbone = load(run.options, head, record["classes"], device)
+    backbone = load(run.options, run.head, record["classes"] or ("0", "1"), device)
     tensors = load_tensors(out, record["run_id"])
     scorer = Scorer.of(backbone, run.method, tensors)
     form = form_of(backbone, run.method, scorer.hooks)
-    manifest = _manifest(run, form)
+    manifest = _manifest(run, form, backbone.config.model_type)
     write_form(form, folder, scorer, run.method)
+    write_generation(run.task, backbone, folder)
     manifest.write(folder)
     not_merged = None
     stubborn = unmergeable(backbone, scorer.hooks)
@@ -172,6 +181,7 @@ def _save(
         not_merged = f"it would take {size / 1e9:.1f} GB; ask for it to have it"
     else:
         save_merged(backbone, scorer.hooks, folder / "merged")
+        write_generation(run.task, backbone, folder / "merged")
         manifest.model_copy(update={"form": "model"}).write(folder / "merged")
     del scorer, backbone, tensors
     gc.collect()  # the fresh process needs the memory
@@ -191,7 +201,9 @@ def _checked(
     try:
         answers, facts = in_fresh_process(
             folder, tensors_path(out, record["run_id"]), recorded, device,
-            merged=not_merged is None, quantized=run.options.quantization,
+            merged=not_merged is None,
+            # a pair's halves are not rounded alike once they are one
+            quantized="none" if run.is_pair else run.options.quantization,
         )  # fmt: skip
     except CheckError as error:
         return {"passed": False, "failures": [str(error)]}
@@ -216,16 +228,17 @@ def _run_of(choice: Choice) -> _Run:
             f"run {record['run_id']}: its settings cannot be read ({error}); it was written by "
             "another version of tuneoff, so run the study again"
         ) from None
-    if task.head_for(fit.kind_of(spec)) not in CLASSIFIERS:
-        raise TuneoffError(
-            f"run {record['run_id']}: only classifiers can be handed over so far; the task "
-            f"{settings['task']['task']} is none"
-        )
+    head = task.head_for(fit.kind_of(spec))
     splits = split_rows(
         task, data.source, columns=_columns(data), split=data.split, limit=data.limit
     )
-    options = replace(BackboneOptions(**fit.options(spec)), dequantized_cache_gb=None)
-    return _Run(choice, method, task, options, splits, data)
+    options = replace(
+        BackboneOptions(**fit.options(spec)),
+        dequantized_cache_gb=None,
+        new_tokens=task.new_tokens(head),
+    )
+    return _Run(choice, method, task, options, head, fit.kind_of(spec), fit.room_of(spec), splits,
+                data)  # fmt: skip
 
 
 def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,7 +251,7 @@ def _columns(data: DataSpec) -> dict[str, str | list[str]]:
     return {k: v if isinstance(v, str) else list(v) for k, v in data.columns.items()}
 
 
-def _manifest(run: _Run, form: Any) -> Manifest:
+def _manifest(run: _Run, form: Any, architecture: str) -> Manifest:
     record, settings = run.choice.record, run.settings
     reading = run.data.source.model_dump(
         mode="json", exclude={*SPLITS, "on_bad_rows", "drop_leaked"}
@@ -254,6 +267,7 @@ def _manifest(run: _Run, form: Any) -> Manifest:
             path=portable(run.options.model),
             options=kept_options(run.options),
             weights=weights_hash(run.options.model, run.options.revision),
+            architecture=architecture,
         ),
         task=Part(
             name=record["task"],
@@ -273,7 +287,10 @@ def _manifest(run: _Run, form: Any) -> Manifest:
             title=run.splits.report["source"],
             synthetic=run.splits.report["synthetic"],
         ),
-        classes=list(record["classes"]),
+        head=run.head,
+        kind=run.kind,
+        room=run.room,
+        classes=list(record["classes"] or []),
         max_length=getattr(run.task, "max_length", None),
         training=dict(settings["training"]),
         versions={name: str(version) for name, version in record["versions"].items()},

@@ -1,7 +1,7 @@
 """The three forms in which trained weights are saved, written and read back.
 
 peft    adapter_config.json, adapter_model.safetensors (the head in it): `PeftModel` loads it
-model   config.json, model.safetensors: `AutoModelForSequenceClassification` loads it
+model   config.json, model.safetensors: transformers' `AutoModelFor...` loads it
 hooks   tuneoff_hooks.safetensors: `tuneoff predict` loads it
 """
 
@@ -31,12 +31,19 @@ _PREFIX = "base_model.model."
 
 def form_of(backbone: Backbone, method: Method, hooks: Mapping[str, Hook]) -> Form:
     """The form that most programs load: PEFT's where the method has it, else a whole model."""
-    if method.peft_config(backbone) is not None:
+    if method.peft_config(backbone) is not None and not _more_than_adapter(backbone):
         return "peft"
     # merging a quantized backbone changes what it costs to run, so there it is an extra
     if backbone.options.quantization == "none" and unmergeable(backbone, hooks) is None:
         return "model"
     return "hooks"
+
+
+def _more_than_adapter(backbone: Backbone) -> bool:
+    """Whether the plain backbone with an adapter is not yet the model: it lacks the rows of new
+    tokens, or cross-attention that was drawn and not trained."""
+    frozen = backbone.pair and backbone.options.new_cross_attention == "frozen"
+    return backbone.new_rows > 0 or frozen
 
 
 def write_form(form: Form, folder: Path, scorer: Scorer, method: Method) -> None:

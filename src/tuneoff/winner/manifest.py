@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from tuneoff import registry
-from tuneoff.backbones.names import builtin_names, folder_of
+from tuneoff.backbones.names import BackboneKind, Head, builtin_names, folder_of
 from tuneoff.errors import BackboneError
 from tuneoff.report.whole_file import write_whole
 from tuneoff.settings import Settings
@@ -46,6 +46,8 @@ class BackboneFacts(Settings):
     """How it was loaded (`BackboneOptions`, without the model)."""
     weights: str
     """Hash of its weight files."""
+    architecture: str | None = None
+    """What transformers calls its architecture, e.g. `bert`."""
 
 
 class DataFacts(Settings):
@@ -75,6 +77,12 @@ class Manifest(Settings):
     task: Part
     method: Part
     data: DataFacts
+    head: Head | None = None
+    """The head that the backbone grew for the task."""
+    kind: BackboneKind | None = None
+    """The backbone's kind, as the task saw it: an encoder that writes is saved as a pair."""
+    room: int | None = None
+    """Most tokens that the backbone reads; None where there is no bound."""
     classes: list[str]
     max_length: int | None
     training: dict[str, Any]

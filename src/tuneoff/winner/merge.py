@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tuneoff.backbones import encoder_decoder
 from tuneoff.backbones.backbone import Backbone, model_class
 from tuneoff.backbones.sites import Hook, Site
 from tuneoff.errors import BackboneError
@@ -46,27 +47,41 @@ def merged_state(backbone: Backbone, hooks: Mapping[str, Hook]) -> dict[str, Ten
         for part, value in parameters.items():
             wide = value if value.dtype == torch.float64 else value.float()
             state[f"{name}.{part}"] = wide.detach().cpu().contiguous()
+    for names in _aliases(backbone.model):  # a tied weight has one site, and several names
+        known = next((name for name in names if name in state), None)
+        if known is not None:
+            state |= {name: state[known] for name in names if name not in state}
     return state
 
 
+def _aliases(model: Any) -> list[list[str]]:
+    """The names of each parameter."""
+    found: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        found.setdefault(id(parameter), []).append(name)
+    return list(found.values())
+
+
 def save_merged(backbone: Backbone, hooks: Mapping[str, Hook], folder: Path) -> None:
-    """A folder that `AutoModelForSequenceClassification.from_pretrained` loads, with the tokenizer.
+    """A folder that transformers' `from_pretrained` loads, with the tokenizer.
 
     Raises BackboneError when the folded parameters are not those that the model has.
     """
     state = merged_state(backbone, hooks)
-    model = _unquantized(backbone, next(iter(state.values())).dtype)
-    expected = {name for name, _ in model.named_parameters()}
-    missing, extra = (
-        expected - state.keys(),
-        state.keys() - {name for name, _ in model.named_parameters(remove_duplicate=False)},
-    )
+    model = _unquantized(backbone, next(iter(state.values())).dtype, _tied(backbone, state))
+    for name, site in backbone.sites.items():
+        # what bitsandbytes rounds of GPT-2's (I, O) weights it holds the other way round
+        if site.quantized and type(model.get_submodule(name)).__name__ == "Conv1D":
+            state[f"{name}.weight"] = state[f"{name}.weight"].t().contiguous()
+    aliases = _aliases(model)
+    missing = {names[0] for names in aliases if not state.keys() & set(names)}
+    extra = state.keys() - {name for names in aliases for name in names}
     if missing or extra:
         raise BackboneError(
             f"{backbone.options.model}: cannot be merged, the parameters do not fit the model: "
             f"missing {sorted(missing)[:3]}, unknown {sorted(extra)[:3]}"
         )
-    # strict=False for buffers alone, which come from the configuration
+    # strict=False for buffers, which come from the configuration, and other names of tied weights
     model.load_state_dict(state, strict=False)
     model.save_pretrained(folder)
     for path in folder.glob("*.safetensors"):
@@ -103,10 +118,30 @@ def _frozen(site: Site) -> dict[str, Tensor]:
     return parameters
 
 
-def _unquantized(backbone: Backbone, dtype: torch.dtype) -> Any:
-    """The model without its weights, on the CPU, as if it had been loaded plainly."""
+def _tied(backbone: Backbone, state: Mapping[str, Tensor]) -> bool:
+    """False where a method gave the output layer weights of its own, which were the embeddings'."""
+    model = backbone.model
+    words, output = model.get_input_embeddings(), model.get_output_embeddings()
+    if backbone.pair:
+        words = model.decoder.get_input_embeddings()
+    if output is None or output is words or output.weight is not words.weight:
+        return True  # as its configuration says
+    names = {id(module): name for name, module in model.named_modules()}
+    pair = [state.get(f"{names[id(module)]}.weight") for module in (words, output)]
+    return pair[0] is None or pair[1] is None or torch.equal(pair[0], pair[1])
+
+
+def _unquantized(backbone: Backbone, dtype: torch.dtype, tied: bool) -> Any:
+    """The model without its weights, on the CPU, as if it had been loaded plainly.
+
+    tied: False gives the output layer weights of its own.
+    """
     config = copy.deepcopy(backbone.config)
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config
     config.dtype = dtype
+    if not tied:
+        (config.decoder if backbone.pair else config).tie_word_embeddings = False
+    if backbone.pair:
+        return encoder_decoder.weightless(config).to(dtype)
     return model_class(backbone.options, backbone.head).from_config(config, dtype=dtype)

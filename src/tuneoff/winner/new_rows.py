@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +23,21 @@ PARTS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndj
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows. texts: the task's columns; kept: columns to carry along, as they stand."""
+    """Some rows. texts: the task's columns; kept: columns to carry along, as they stand; where: a
+    row's place in the file, for people."""
 
     texts: dict[str, list[str]]
     kept: dict[str, list[Any]]
     count: int
+    where: Callable[[int], str]
 
 
-def read_pieces(path: Path, data: DataFacts, keep: Sequence[str] = ()) -> Iterator[Piece]:
+def read_pieces(
+    path: Path, data: DataFacts, keep: Sequence[str] = (), may_be_empty: Set[str] = frozenset()
+) -> Iterator[Piece]:
     """The rows of a file in pieces of some thousand, in their order.
 
+    may_be_empty: the task's columns that a row may leave empty, and a file may lack.
     Raises DataError with the file, the line and the column.
     """
     from tuneoff.datasets._faults import Faults
@@ -46,6 +52,7 @@ def read_pieces(path: Path, data: DataFacts, keep: Sequence[str] = ()) -> Iterat
         table = pa.Table.from_batches([batch.replace_schema_metadata(None)])
         # a row's place in the file, for formats without lines
         rows = ArrowRows(table, origin=[(str(path), -first)])
+        data = _without_absent(data, rows, may_be_empty)
         renamed = _renamed(rows, data, path)
         renamed.require(keep)
         wanted = list(dict.fromkeys([*data.texts, *keep]))
@@ -54,18 +61,42 @@ def read_pieces(path: Path, data: DataFacts, keep: Sequence[str] = ()) -> Iterat
         start = 0
         for values in renamed.batches(BATCH_ROWS, wanted):
             texts = {name: values[name] for name in data.texts}
-            _no_empty(texts, renamed, start)
+            _no_empty({n: v for n, v in texts.items() if n not in may_be_empty}, renamed, start)
             count = len(values[wanted[0]])
             kept = {name: values[name] for name in keep}
-            yield Piece({name: list(map(str, one)) for name, one in texts.items()}, kept, count)
+            written = {name: list(map(_written, one)) for name, one in texts.items()}
+            yield Piece(written, kept, count, partial(_where, renamed, start))
             start += count
         first += batch.num_rows
     faults.settle()
 
 
+def _where(rows: ArrowRows, start: int, row: int) -> str:
+    return rows.where(start + row)
+
+
+def _written(value: Any) -> str:
+    return "" if value is None or value != value else str(value)  # NaN is not itself
+
+
+def _without_absent(data: DataFacts, rows: ArrowRows, may_be_empty: Set[str]) -> DataFacts:
+    """Without the columns that a row may leave empty where the file has none of them."""
+    there = set(rows.column_names)
+
+    def absent(name: str) -> bool:
+        source = data.columns.get(name, name)
+        needed = {source} if isinstance(source, str) else set(source)
+        return name in may_be_empty and not (needed <= there or name in there)
+
+    texts = [name for name in data.texts if not absent(name)]
+    return data.model_copy(update={"texts": texts})
+
+
 def _reader(path: Path, data: DataFacts) -> Any:
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     part = PARTS.get(suffix.lower())
+    if part == "json" and data.dataset == "squad" and _is_object(path):
+        part = "squad"
     if part is None:
         raise DataError(
             f"{path}: rows are read from {', '.join(sorted(PARTS))} (and .gz of the texts); "
@@ -73,6 +104,14 @@ def _reader(path: Path, data: DataFacts) -> Any:
         )
     reading = data.reading if part == data.dataset else {}
     return registry.get("datasets", part)(train=path, **reading)
+
+
+def _is_object(path: Path) -> bool:
+    """Whether a JSON file holds one object, as SQuAD's do, not a list."""
+    from tuneoff.datasets._text_files import open_text
+
+    with open_text(path, "utf-8") as file:
+        return file.read(1000).lstrip().startswith("{")
 
 
 def _renamed(rows: ArrowRows, data: DataFacts, path: Path) -> ArrowRows:

@@ -1,4 +1,4 @@
-"""Predictions for new rows, with a saved model.
+"""Predictions for new rows, with a saved model: classes, answers with their places, texts, losses.
 
     predict(Path("runs/quickstart/winner"), Path("new.csv"), Path("predicted.csv"))
 
@@ -15,16 +15,12 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-import numpy as np
-
 from tuneoff.errors import DataError
-from tuneoff.winner.loaded import Loaded, load_winner
+from tuneoff.winner.loaded import load_winner
 from tuneoff.winner.manifest import read_manifest
+from tuneoff.winner.new_answers import new_answers
 from tuneoff.winner.new_rows import Piece, read_pieces
 from tuneoff.winner.predicted_rows import PredictedRows
-
-DIGITS = 6
-"""Decimals of a written probability: what rounding in float32 leaves certain."""
 
 
 class Predicted(NamedTuple):
@@ -49,9 +45,9 @@ def predict(
 ) -> Predicted:
     """Predicts every row of a CSV, TSV, JSON, JSONL or Parquet file.
 
-    Writes the columns `prediction` and `probability_<class>`, after those named in `keep`, in the
-    order of the rows: to `output` (format by its ending), or to `stream` (stdout) as `csv`, `tsv`
-    or `jsonl`. backbone: another place where the backbone lies.
+    Writes what `new_answers` gives, after the columns named in `keep`, in the order of the rows: to
+    `output` (format by its ending), or to `stream` (stdout) as `csv`, `tsv` or `jsonl`. backbone:
+    another place where the backbone lies.
 
     Raises DataError for a file, column or text that cannot be read; BackboneError where the saved
     model or its backbone cannot be loaded.
@@ -59,7 +55,8 @@ def predict(
     if batch_size < 1:
         raise DataError(f"batch_size: at least 1; got {batch_size}")
     writer = PredictedRows(output, stream or sys.stdout, stream_format)
-    pieces = read_pieces(input, read_manifest(folder).data, keep)
+    manifest = read_manifest(folder)
+    pieces = read_pieces(input, manifest.data, keep, manifest.make_task().may_be_empty)
     first = next(pieces, None)  # a fault of the file shows before anything large is loaded
     if first is None:
         raise DataError(f"{input}: there are no rows")
@@ -67,18 +64,13 @@ def predict(
     begun, rows = time.perf_counter(), 0
     with writer:
         for piece in chain([first], pieces):
-            writer.write(_columns(loaded, piece, batch_size))
+            writer.write(_kept(piece, new_answers(loaded, piece, batch_size)))
             rows += piece.count
     return Predicted(rows, output, time.perf_counter() - begun)
 
 
-def _columns(loaded: Loaded, piece: Piece, batch_size: int) -> dict[str, Sequence[object]]:
-    probabilities_NC = loaded.probabilities(piece.texts, batch_size)
-    classes = loaded.manifest.classes
-    chosen = loaded.task.predictions(probabilities_NC)
-    columns: dict[str, Sequence[object]] = {"prediction": [classes[index] for index in chosen]}
-    for index, name in enumerate(classes):
-        columns[f"probability_{name}"] = np.round(probabilities_NC[:, index], DIGITS).tolist()
+def _kept(piece: Piece, columns: dict[str, Sequence[object]]) -> dict[str, Sequence[object]]:
+    """The input's columns that are kept, and those of the answers."""
     if clash := [name for name in piece.kept if name in columns]:
         raise DataError(f"the column {clash[0]!r} cannot be kept: predictions have that name too")
     return {**piece.kept, **columns}
