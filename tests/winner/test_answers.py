@@ -158,7 +158,7 @@ def test_a_tampered_adapter_is_not_handed_over(task, architecture, tmp_path, nea
 
     study = run_study(tmp_path / "study", task, architecture)
     monkeypatch.setattr(export, "_save", tamper)
-    with pytest.raises(CheckError, match=r"the losses of 16 of 16 rows differ"):
+    with pytest.raises(CheckError, match=r"the losses of \d+ of 16 rows differ"):
         export_winner(study)
     assert not (study / "winner").exists()
 
