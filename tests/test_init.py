@@ -13,8 +13,8 @@ import yaml
 from tests.test_cli import command
 from tuneoff.errors import DataError
 from tuneoff.init import look
-from tuneoff.init_answers import look_for_answers
-from tuneoff.init_study import findings, study_text, warnings
+from tuneoff.init_answers import answered_findings, look_for_answers
+from tuneoff.init_study import answered_study, findings, study_text, warnings
 from tuneoff.study import load_study
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -137,15 +137,18 @@ def test_the_written_study_is_valid_and_relative(tmp_path: Path) -> None:
     assert command("init", "train.csv", "--force", folder=tmp_path).returncode == 0
 
 
-def answered(folder: Path, rows: list[dict[str, Any]], *options: str) -> dict[str, Any]:
-    """The task of the study that `init` writes for rows."""
-    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = command("init", "mine.jsonl", "--force", *options, folder=folder)
-    assert done.returncode == 0, done.stderr
+def answered(folder: Path, rows: list[dict[str, Any]], model: str = "mini-bert") -> Any:
+    """The task of the study that is written for rows; None for rows that have a label."""
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = look_for_answers(path)
+    if found is None:
+        return None
+    assert answered_findings(found)
+    (folder / "study.yaml").write_text(answered_study(found, model, folder))
     load_study(folder / "study.yaml")
-    study: dict[str, Any] = yaml.safe_load((folder / "study.yaml").read_text())
-    task: dict[str, Any] = study["tasks"][0]
-    return task | {"methods": study["methods"]}
+    task: dict[str, Any] = yaml.safe_load((folder / "study.yaml").read_text())["tasks"][0]
+    return task
 
 
 def test_tasks_that_answer_in_text_are_known_by_their_columns(tmp_path: Path) -> None:
@@ -164,10 +167,7 @@ def test_tasks_that_answer_in_text_are_known_by_their_columns(tmp_path: Path) ->
     assert (task["task"], task["metric"]) == ("instruction", "perplexity")
     assert task["data"]["columns"] == {"instruction": "Instruction", "output": "response"}
     starred = {"text": long, "summary": "words", "stars": 1}
-    task = answered(
-        tmp_path, [starred | {"stars": i % 3, "text": f"{i} {long}"} for i in range(300)]
-    )
-    assert task["task"] == "text_classification"  # negative control: it has labels
+    assert answered(tmp_path, [starred] * 300) is None  # negative control: it has labels
     task = answered(tmp_path, [told, told | {"response": ""}] * 150)
     assert task["data"]["on_bad_rows"] == "drop"
 
@@ -189,7 +189,9 @@ def test_squads_own_json_and_the_room_of_a_model(tmp_path: Path) -> None:
     assert task["data"]["dataset"] == "squad"
     assert task["data"]["validation"] == "dev-v1.json"
     assert task["max_length"] == 64  # all that this GPT-2 reads
-    task = answered(tmp_path, [{"document": context, "summary": "it"}] * 300, "--model", "gpt2")
+    task = answered(
+        tmp_path, [{"document": context, "summary": "it"}] * 300, str(tmp_path / "gpt2")
+    )
     assert task["max_input_length"] + task["max_output_length"] - 1 <= 64
 
 
