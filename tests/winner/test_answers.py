@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from huggingface_hub import ModelCard
 
 from tests.winner.answer_study import run_study
@@ -116,10 +117,29 @@ def _asked_anew(study: Path, winner: Path, record: Any, tmp_path: Path) -> None:
         shares = [[row[f"probability_{name}"] for name in names] for row in found]
         np.testing.assert_allclose(shares, np.stack(recorded["probabilities"]), atol=2e-6)
     else:  # the run's blocks went over the ends of texts, and a row's do not
-        assert len(found) == len(contexts)
-        for row in found:
-            assert row["perplexity"] == pytest.approx(np.exp(row["loss"]), rel=1e-4)
-            assert row["tokens"] > 1
+        for row, given in zip(found, contexts, strict=True):
+            loss, tokens = _transformers_loss(winner, given["text"], length=12)
+            assert row["loss"] == pytest.approx(loss, abs=1e-5)
+            assert row["perplexity"] == pytest.approx(np.exp(loss), rel=1e-4)
+            assert row["tokens"] == tokens
+        assert np.std([row["loss"] for row in found]) > 0.01
+
+
+def _transformers_loss(winner: Path, text: str, length: int) -> tuple[float, int]:
+    """transformers' own loss of a text in blocks, the token that ends it included; mean over
+    tokens."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(winner).eval()
+    tokenizer = AutoTokenizer.from_pretrained(winner)
+    ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+    blocks = [ids[at : at + length] for at in range(0, len(ids), length)]
+    total, tokens = 0.0, 0
+    for block in (torch.tensor([one]) for one in blocks if len(one) > 1):
+        with torch.no_grad():
+            total += float(model(block, labels=block).loss) * (block.shape[1] - 1)
+        tokens += block.shape[1] - 1
+    return total / tokens, tokens
 
 
 def _card(winner: Path, capsys: Any) -> None:
