@@ -13,6 +13,8 @@ import pytest
 from tests.running.test_end_to_end import tuneoff, write_study
 from tuneoff.ledger import Ledger
 
+KEPT = ("exact_match", "token_f1")
+
 
 def normal(text: str) -> str:
     """SQuAD's own `normalize_answer`."""
@@ -47,13 +49,14 @@ def finished(tmp_path_factory):
             "train": str(folder / "rows.jsonl"),
             "on_bad_rows": "drop",
             "split": {"validation": 20, "test": 30},
+            "limit": {"test": 30},
+            "shift": {"again": {"test": str(folder / "rows.jsonl")}},
         },
     }
     methods = ["last_layer", {"lora": {"learning_rate": 0.003}}]
-    done = tuneoff(
-        "run", str(write_study(folder, tasks=[task], methods=methods)), "--out", "out",
-        folder=folder,
-    )  # fmt: skip
+    places = {"interpolation": [0, 1]}
+    study = write_study(folder, tasks=[task], methods=methods, evaluation=places)
+    done = tuneoff("run", str(study), "--out", "out", folder=folder)
     assert done.returncode == 0, done.stderr
     return folder / "out", done
 
@@ -77,11 +80,31 @@ def test_a_question_is_one_row(finished):
         assert "exact_match" in record["history"][0]["validation"]
 
 
+def test_further_rows_and_places_between_are_answered_in_text_too(finished):
+    ledger = Ledger(finished[0])
+    for record in ledger.records():
+        rows = ledger.predictions(record["run_id"], "shift:again")
+        right = [
+            any(normal(text) == normal(one) for one in wanted)
+            for text, wanted in zip(rows["text"], rows["references"], strict=True)
+        ]
+        assert record["metrics"]["shift:again"]["exact_match"] == pytest.approx(np.mean(right))
+        (leak,) = (one for one in record["data"]["leaks"] if one["split"] == "shift:again")
+        assert leak["other"] == "train"
+        original, trained = record["interpolation"]
+        for split in ("test", "shift:again"):
+            own = record["metrics"][split]
+            assert trained["metrics"][split] == {name: own[name] for name in ("loss", *KEPT)}
+            assert original["metrics"][split].keys() == trained["metrics"][split].keys()
+        moved = original["metrics"]["test"]["loss"] != trained["metrics"]["test"]["loss"]
+        assert moved == (record["method"] == "lora")  # last_layer trains the head alone
+
+
 def test_what_was_left_out_and_put_right_is_said(finished):
     record = Ledger(finished[0]).records()[0]
     left_out = record["data"]["left_out"]["train"]
     assert left_out == {"the answer does not stand in the context": 2}
-    noted = record["data"]["noted"].values()
+    noted = (one for split, one in record["data"]["noted"].items() if "shift" not in split)
     assert sum(one.get("answer_start corrected", 0) for one in noted) == 1
     page = (finished[0] / "report.html").read_text()
     assert "answer_start corrected" in page
