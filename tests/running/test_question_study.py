@@ -117,3 +117,11 @@ def test_there_is_a_verdict(finished):
     assert contest["majority_baseline"] is None
     assert {one["method"] for one in contest["methods"]} == {"lora", "last_layer"}
     assert contest["headline"]
+
+
+def test_the_winner_finds_the_same_answers(finished):
+    """A run ends with its winner, loaded again in a fresh process."""
+    check = json.loads((finished[0] / "winner" / "check.json").read_text())
+    assert check["passed"]
+    assert check["reloaded"]["spans"] == 50
+    assert check["reloaded"]["spans_differ"] == check["library"]["spans_differ"] == 0
