@@ -39,6 +39,7 @@ from tuneoff.backbones.backbone import BackboneOptions, load
 from tuneoff.data.batches import batches
 from tuneoff.registry import get
 from tuneoff.study import Training
+from tuneoff.study_settings import Evaluation
 from tuneoff.training import schedules
 from tuneoff.training.features import Features
 from tuneoff.training.loop import Cohort
@@ -116,9 +117,12 @@ def engine(folder: Path, data: Features, method: str, args: argparse.Namespace) 
         seed=0,
         learning_rate=RATES[method],
         kind="run",
+        evaluation=Evaluation(),
         run_id=method,
         task=SimpleNamespace(
-            all_metrics=("loss",), primary_metric="loss", selection_metric=lambda _: "loss"
+            all_metrics={"loss": get("metrics", "loss")()},
+            primary_metric="loss",
+            selection_metric=lambda _: "loss",
         ),
     )
     cohort = Cohort([spec], Material(backbone, task, {"train": data}, ()), Limits())

@@ -28,6 +28,7 @@ from tuneoff.backbones.backbone import BackboneOptions, load
 from tuneoff.datasets.csv import Csv
 from tuneoff.registry import get
 from tuneoff.study import Training
+from tuneoff.study_settings import Evaluation
 from tuneoff.training.features import Features
 from tuneoff.training.loop import train_cohort
 from tuneoff.training.outcome import Material
@@ -60,9 +61,10 @@ def ours(material: Material, method: str, rate: float, epochs: int, seed: int) -
         seed=seed,
         learning_rate=rate,
         kind="run",
+        evaluation=Evaluation(),
         run_id=f"{method}-{seed}",
         task=SimpleNamespace(
-            all_metrics=("accuracy",),
+            all_metrics={"accuracy": get("metrics", "accuracy")()},
             primary_metric="accuracy",
             selection_metric=lambda _: "accuracy",
         ),

@@ -16,6 +16,7 @@ import torch
 from tuneoff.backbones.backbone import BackboneOptions, load
 from tuneoff.registry import get
 from tuneoff.study import Training
+from tuneoff.study_settings import Evaluation
 from tuneoff.training.features import Features
 from tuneoff.training.outcome import Material
 
@@ -110,9 +111,10 @@ def run(
         seed=seed,
         learning_rate=rate,
         kind="run",
+        evaluation=Evaluation(),
         run_id=f"{method}-{seed}-{rate}-{settings}",
         task=SimpleNamespace(
-            all_metrics=("accuracy",),
+            all_metrics={"accuracy": get("metrics", "accuracy")()},
             primary_metric="accuracy",
             selection_metric=lambda _: "accuracy",
         ),
