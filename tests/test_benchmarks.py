@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from benchmarks import quality_against_trainer, workloads
+
 from tests.backbones import tiny
 from tuneoff.backbones.backbone import BackboneOptions, load
 from tuneoff.registry import get
