@@ -144,7 +144,10 @@ def draw_curve(folder: Path, picture: Path) -> None:
     from matplotlib import pyplot
 
     record = json.loads((folder / "training.json").read_text())
-    per_step = record["settings"]["tokens_per_step"] / 1e6
+    curve: list[dict] = []
+    for phase in record["phases"].values():
+        before = curve[-1]["tokens"] if curve else 0
+        curve += [point | {"tokens": before + point["tokens"]} for point in phase["curve"]]
     figure, axes = pyplot.subplots(figsize=(6.4, 3.6))
     series = (
         ("token_loss", "training, last 50 steps", "#9aa5b1"),
@@ -152,7 +155,7 @@ def draw_curve(folder: Path, picture: Path) -> None:
         ("token_loss_256", "held-out books, rows of 256", "#d9730d"),
     )
     for name, label, colour in series:
-        points = [(p["step"] * per_step, p[name]) for p in record["curve"] if name in p]
+        points = [(p["tokens"] / 1e6, p[name]) for p in curve if name in p]
         axes.plot(*zip(*points, strict=True), label=label, color=colour)
     axes.set(xlabel="million tokens seen", ylabel="masked-token loss, nats")
     axes.grid(alpha=0.3)

@@ -1,6 +1,6 @@
 """Make tuneoff's built-in encoder: English novels in, a small BERT folder out.
 
-    python scripts/pretrain_encoder.py --novels ../shared/data/novels --minutes 45
+    python scripts/pretrain_encoder.py --novels ../shared/data/novels --minutes 45 30
 
 One command does all of it, on one CPU core or on a GPU where there is one:
 
@@ -8,7 +8,8 @@ One command does all of it, on one CPU core or on a GPU where there is one:
 2. tokens      all novels as one array of token ids, two books held out
 3. vectors     token embeddings before any training: PPMI co-occurrence counts, then a truncated SVD
 4. training    masked tokens, and a sentence objective: the pooled [CLS] of a row must name, without
-               order, the words that were masked in the row and in the row beside it
+               order, the words that were masked in the row and in the row beside it; in a second
+               phase those of feeling alone, and whether they praise (see `feelings.py`)
 5. folder      Hugging Face layout, weights in fp16, with the settings and the loss curve
 
 A small budget shapes every choice: counting over all of the corpus gives the embeddings their
@@ -49,10 +50,21 @@ from transformers.models.bert.modeling_bert import BertPooler
 
 import novels
 import pretraining
+from feelings import Feelings, polarity
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))
 FOLDER = Path(__file__).resolve().parents[1] / "src/tuneoff/backbones/builtin/tuneoff-mini-bert"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One of the two parts of training: its rows and its rates, which rise and fall anew."""
+
+    lengths: tuple[tuple[int, float], ...]  # row length -> share of the steps
+    matrix_rate: float  # Muon, on the matrices inside the layers
+    table_rate: float  # AdamW, on token embeddings: they know much before the first step
+    other_rate: float  # AdamW, on positions, biases, norms, pooler and heads
 
 
 @dataclass(frozen=True)
@@ -68,8 +80,6 @@ class Settings:
     positions: int = 256
     window: int = 12  # co-occurrence window, in tokens
     tokens_per_step: int = 4096
-    # row length -> share of the steps; short rows are what most classification tasks look like
-    lengths: tuple[tuple[int, float], ...] = ((32, 0.2), (64, 0.7), (128, 0.1))
     masked: float = 0.35  # of the tokens whose share of the corpus is below `seldom`;
     seldom: float = 1e-3  # above it, the share of masked ones falls with the root of the frequency
     books_per_step: int = 8
@@ -78,11 +88,14 @@ class Settings:
     pooled_weight: float = 0.5
     table_norm: float = 1.0  # of a token's vector while training
     table_scale: float = 0.05  # root mean square of a token's coordinates in the folder
-    matrix_rate: float = 3e-3  # Muon, on the matrices inside the layers
-    table_rate: float = 1e-4  # AdamW, on token embeddings: they know much before the first step
-    other_rate: float = 2e-3  # AdamW, on positions, biases, norms, pooler and heads
+    feelings: int = 700  # words of praise, and as many of blame
+    feelings_share: float = 6e-4  # of the corpus, above which a word is none of feeling
+    feelings_masked: float = 0.5  # of them
+    # short rows are what most classification tasks look like
+    first: Phase = Phase(((32, 0.2), (64, 0.7), (128, 0.1)), 3e-3, 1e-4, 2e-3)
+    second: Phase = Phase(((32, 0.6), (64, 0.4)), 2e-3, 2e-4, 1e-3)
     weight_decay: float = 0.01
-    warmup: float = 0.02  # share of the run; from there the rate falls linearly to zero
+    warmup: float = 0.02  # share of a phase; from there the rate falls linearly to zero
 
 
 # ---------------------------------------------------------------------- corpus and tokenizer
@@ -225,6 +238,10 @@ class Rows:
         frequent = min(s.frequent, len(order) // 4)
         self.frequent, self.seldom = order[:frequent], order[frequent:]
 
+    def mask_more(self, tokens: np.ndarray, share: float) -> None:
+        """Mask at least this share of these tokens."""
+        self.masked_V[tokens] = np.maximum(self.masked_V[tokens], share)
+
     def draw(self, length: int, rng: np.random.Generator) -> Batch:
         """A batch whose rows i and B/2 + i are neighbours in a book."""
         s = self.s
@@ -312,32 +329,42 @@ def hidden_states(model: BertForMaskedLM, batch: Batch) -> Tensor:
     return hidden_BTD
 
 
-def losses(model: BertForMaskedLM, words: Words, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Masked-token loss; and the loss of naming masked words from the pooled vector of their row
-    and of its neighbour."""
+def losses(
+    model: BertForMaskedLM, words: Words, feelings: Feelings | None, batch: Batch, s: Settings
+) -> dict[str, Tensor]:
+    """`loss`, the one that is trained, and its parts: of masked tokens; and of naming, from the
+    pooled vector of their row and of its neighbour, all masked words, or those of feeling alone."""
     hidden_BTD = hidden_states(model, batch)
-    token_loss = words.loss(model.cls.predictions.transform(hidden_BTD[batch.masked]), None, batch)
-    pooled_BD = words.pooled(model.bert.pooler(hidden_BTD))
+    token = words.loss(model.cls.predictions.transform(hidden_BTD[batch.masked]), None, batch)
+    pooled_BD = model.bert.pooler(hidden_BTD)
     row_M = batch.masked.nonzero()[:, 0]
     beside_M = (row_M + len(batch.ids) // 2) % len(batch.ids)
-    pooled_loss = (words.loss(pooled_BD, row_M, batch) + words.loss(pooled_BD, beside_M, batch)) / 2
-    return token_loss, pooled_loss
+    if feelings is not None:
+        table_VD = model.bert.embeddings.word_embeddings.weight
+        found = feelings.losses(pooled_BD, table_VD, row_M, beside_M, batch.truth)
+        total = token + found["named"] + found["judged"] + 0.3 * found["judged_beside"]
+        return {"loss": total, "token_loss": token} | found
+    pooled_BD = words.pooled(pooled_BD)
+    pooled = (words.loss(pooled_BD, row_M, batch) + words.loss(pooled_BD, beside_M, batch)) / 2
+    return {"loss": token + s.pooled_weight * pooled, "token_loss": token, "pooled_loss": pooled}
 
 
-def optimizers(model: BertForMaskedLM, words: Words, s: Settings) -> list[torch.optim.Optimizer]:
+def optimizers(
+    model: BertForMaskedLM, heads: torch.nn.Module, phase: Phase, s: Settings
+) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices, AdamW for the rest."""
     matrices = [p for n, p in model.named_parameters() if ".layer." in n and p.ndim == 2]
     # The large epsilon keeps tokens that were only ever the wrong answer where counting put them.
     table = [model.bert.embeddings.word_embeddings.weight, model.cls.predictions.decoder.bias]
     known = {id(p) for p in matrices + table}
-    others = [p for p in model.parameters() if id(p) not in known] + list(words.parameters())
+    others = [p for p in model.parameters() if id(p) not in known] + list(heads.parameters())
     opts = [
-        pretraining.Muon(matrices, lr=s.matrix_rate, weight_decay=s.weight_decay),
+        pretraining.Muon(matrices, lr=phase.matrix_rate, weight_decay=s.weight_decay),
         torch.optim.AdamW(
-            table, lr=s.table_rate, betas=(0.9, 0.999), eps=1e-6, weight_decay=0, fused=True
+            table, lr=phase.table_rate, betas=(0.9, 0.999), eps=1e-6, weight_decay=0, fused=True
         ),
         torch.optim.AdamW(
-            others, lr=s.other_rate, betas=(0.9, 0.98), weight_decay=s.weight_decay, fused=True
+            others, lr=phase.other_rate, betas=(0.9, 0.98), weight_decay=s.weight_decay, fused=True
         ),
     ]
     for optimizer in opts:
@@ -388,6 +415,10 @@ def about(model: BertForMaskedLM, s: Settings, record: dict) -> str:
     """The folder's README, with the figures of this run."""
     parameters = sum(p.numel() for p in model.parameters())
     corpus, found = record["corpus"], record["held_out"]
+    first, second = record["phases"]["first"], record["phases"]["second"]
+    tokens, steps, seconds = (
+        first[name] + second[name] for name in ("tokens_seen", "steps", "seconds")
+    )
     return f"""---
 license: apache-2.0
 language: en
@@ -408,7 +439,7 @@ teach, and to test; not to build a product on.
 | parameters | {parameters:,}, stored in fp16 (load with `dtype=torch.float32`) |
 | tokenizer | WordPiece, lower-case, {s.vocabulary:,} tokens, learned from the same novels |
 | data | {corpus["books"]} English novels, 1839 to 1937, {corpus["tokens"] / 1e6:.1f} million tokens; public domain where copyright ends 70 years after the author's death |
-| seen | {record["tokens_seen"] / 1e6:.1f} million tokens in {record["steps"]:,} steps, {record["seconds"] / 60:.0f} minutes of one {record["device"]} |
+| seen | {tokens / 1e6:.1f} million tokens in {steps:,} steps, {seconds / 60:.0f} minutes of one {first["device"]} |
 | masked-token loss on two held-out books | {found["token_loss_64"]:.2f} nats in rows of 64, {found["token_loss_256"]:.2f} in rows of 256 |
 | made with | `scripts/pretrain_encoder.py` |
 | licence | Apache-2.0, as tuneoff |
@@ -418,7 +449,9 @@ teach, and to test; not to build a product on.
 Token embeddings start from co-occurrence counts over all of the novels (PPMI, then a truncated SVD)
 and move slowly from there. Training has two objectives on full rows of 32 to 128 tokens: masked
 tokens ({s.masked:.0%} of the seldom ones, fewer of the frequent), and naming, from the pooled `[CLS]`
-alone and without order, the words that were masked in its row and in the row beside it.
+alone and without order, the words that were masked in its row and in the row beside it. The last
+{second["steps"]:,} steps ask there for words of feeling alone, and whether they praise or blame: {2 * s.feelings:,}
+words, found by counting from ten seeds of each; no labelled text was used.
 Muon trains the layers' matrices, AdamW the rest; the rate rises for a moment and falls to zero in
 a line. All settings, the corpus hash and the loss curve are in `training.json`; figures on SST-5
 against the same network from random weights are in `docs/backbones.md` of tuneoff.
@@ -430,8 +463,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--novels", type=Path, required=True, help="folder of plain-text books")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     parser.add_argument("--work", type=Path, default=Path("build/pretrain_encoder"))
-    parser.add_argument("--minutes", type=float, default=45, help="time for training alone")
-    parser.add_argument("--steps", type=int, help="number of steps, instead of --minutes")
+    parser.add_argument(
+        "--minutes", type=float, nargs=2, default=(45, 30), help="time for the two phases alone"
+    )
+    parser.add_argument("--steps", type=int, nargs=2, help="of the phases, instead of --minutes")
     parser.add_argument("--vocabulary", type=int, default=Settings.vocabulary)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(words)
@@ -477,7 +512,6 @@ def main(words: list[str] | None = None) -> None:
     rows = Rows(data, [book for book in range(len(files)) if book not in kept_back], s)
     held_rows = Rows(data, kept_back, s)
     work = args.work / f"training-{novels.key(corpus_hash, asdict(s), args.minutes, args.steps)}"
-    work.mkdir(exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def cast() -> AbstractContextManager:
@@ -485,37 +519,49 @@ def main(words: list[str] | None = None) -> None:
         fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
 
-    torch.manual_seed(s.seed + 1)
-    scored = Words(model, rows, s)
-    trained = torch.nn.ModuleList([model, scored]).to(device).train()
-    lengths, shares = zip(*s.lengths, strict=True)
+    def train(name: str, place: int, phase: Phase, feelings: Feelings | None) -> dict:
+        """One phase, to the end of its budget."""
+        say(f"{name} phase")
+        torch.manual_seed(s.seed + 1)
+        words = Words(model, rows, s)
+        heads = torch.nn.ModuleList([words, *([feelings] if feelings else [])])
+        trained = torch.nn.ModuleList([model, heads]).to(device).train()
+        lengths, shares = zip(*phase.lengths, strict=True)
 
-    def losses_of(rng: np.random.Generator, _: float) -> tuple[dict[str, Tensor], int]:
-        batch = rows.draw(int(rng.choice(lengths, p=shares)), rng).to(device)
-        with cast():
-            token, pooled = losses(model, scored, batch)
-        parts = {"loss": token + s.pooled_weight * pooled, "token_loss": token}
-        return parts | {"pooled_loss": pooled}, batch.ids.numel()
+        def losses_of(rng: np.random.Generator, _: float) -> tuple[dict[str, Tensor], int]:
+            batch = rows.draw(int(rng.choice(lengths, p=shares)), rng).to(device)
+            with cast():
+                return losses(model, words, feelings, batch, s), batch.ids.numel()
 
-    spent = pretraining.train(
-        trained,
-        optimizers(model, scored, s),
-        losses_of,
-        lambda: held_out(model, held_rows, s, cast),
-        work,
-        args.minutes,
-        args.steps,
-        s.seed,
-        s.warmup,
-    )
+        folder = work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return pretraining.train(
+            trained,
+            optimizers(model, heads, phase, s),
+            losses_of,
+            lambda: held_out(model, held_rows, s, cast),
+            folder,
+            args.minutes[place],
+            args.steps[place] if args.steps else None,
+            s.seed + place,
+            s.warmup,
+        )
+
+    spent = {"first": train("first", 0, s.first, None)}
+    counts_V = np.bincount(data["ids"], minlength=s.vocabulary)
+    found_V = polarity(vectors, counts_V, tokenizer, s.feelings_share)
+    feelings = Feelings(found_V, counts_V, s.feelings, s.hidden)
+    rows.mask_more(feelings.words.numpy(), s.feelings_masked)
+    spent["second"] = train("second", 1, s.second, feelings)
     scale_table(model, s)
     record = {
-        "what": "masked tokens, and the masked words of a row and its neighbour from pooled [CLS]",
+        "what": "masked tokens; and, from pooled [CLS], the masked words of a row and its "
+        "neighbour, in the second phase those of feeling alone",
         "settings": asdict(s),
         "corpus": {"books": len(files), "sha256": corpus_hash, "tokens": len(data["ids"])},
         "held_out": held_out(model, held_rows, s, cast),
         "versions": {"torch": torch.__version__},
-        **spent,
+        "phases": spent,
     }
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
         setattr(model.config, name, 0.1)  # for those who fine-tune; pretraining used none

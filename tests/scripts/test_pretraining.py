@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,11 +23,15 @@ def path():
 
 @pytest.fixture(scope="module")
 def books(tmp_path_factory):
-    """Three books of this project's own pages."""
+    """Three books of this project's own pages, with some praise and blame."""
+    from feelings import BLAME, PRAISE
+
+    draw = np.random.default_rng(0)
+    judged = ["it is " + " and ".join(draw.choice(side, 3)) + "." for side in (PRAISE, BLAME) * 100]
     folder = tmp_path_factory.mktemp("books")
     pages = sorted((ROOT / "docs").glob("*.md"))
     for number in range(3):
-        text = "\n\n".join(page.read_text("utf-8") for page in pages[number::3])
+        text = "\n\n".join([*(page.read_text("utf-8") for page in pages[number::3]), *judged])
         (folder / f"{number}.txt").write_text(text, "utf-8")
     return folder
 
@@ -84,6 +89,37 @@ def test_the_sampled_softmax_estimates_the_whole_one():
     assert abs(wrong - plain.item()) > 0.3
 
 
+def test_words_of_feeling_are_found_by_counting():
+    from feelings import BLAME, PRAISE, Feelings, polarity
+
+    names = ["[PAD]", *PRAISE, *BLAME, "sunny", "gloomy", "seldom", "the"]
+    tokenizer = SimpleNamespace(
+        get_vocab=lambda: {name: place for place, name in enumerate(names)}, all_special_ids=[0]
+    )
+    side = torch.tensor([0.0, *[1.0] * 10, *[-1.0] * 10, 0.8, -0.8, 0.9, 0.9])
+    vectors = torch.stack([side, torch.ones(25)], 1)
+    counts = np.array([0, *[200] * 22, 50, 9000])
+    found = polarity(vectors, counts, tokenizer, most=0.5)
+    assert (found > 0).nonzero()[:, 0].tolist() == [*range(1, 11), 21]
+    assert (found < 0).nonzero()[:, 0].tolist() == [*range(11, 21), 22]
+    torch.manual_seed(0)
+    head = Feelings(found, counts, each=10, hidden=2)
+    pooled = torch.randn(4, 2)
+    row, beside = torch.tensor([0, 1, 1, 3]), torch.tensor([2, 3, 3, 1])
+    truth = torch.tensor([1, 12, 24, 15])  # the third is none of feeling
+    ours = head.losses(pooled, vectors, row, beside, truth)
+    kept = [0, 1, 3]
+    at = [head.words.tolist().index(token) for token in truth[kept].tolist()]
+    logits = head.named(pooled) @ vectors[head.words].T + head.bias
+    named = torch.nn.functional.cross_entropy(logits[row[kept]], torch.tensor(at))
+    assert torch.allclose(ours["named"], named)
+    praised = head.judged(pooled)[row[kept], 0].sigmoid()
+    right = torch.stack([praised[0], 1 - praised[1], 1 - praised[2]])
+    judged = -(right.log() * head.weight[at]).mean()
+    assert torch.allclose(ours["judged"], judged)
+    assert not torch.allclose(ours["judged_beside"], judged)  # negative control: other rows
+
+
 def test_muons_update_is_nearly_orthogonal():
     from pretraining import orthogonal
 
@@ -114,7 +150,8 @@ def test_a_run_makes_a_folder_that_opens_and_has_learned(kind, books, tmp_path, 
 
     script = importlib.import_module(f"pretrain_{kind}")
     words = ["--novels", str(books), "--out", str(tmp_path / "out"), "--work", str(tmp_path / "w")]
-    script.main([*words, "--steps", "12", "--vocabulary", "500"])
+    steps = ["8", "4"] if kind == "encoder" else ["12"]
+    script.main([*words, "--steps", *steps, "--vocabulary", "500"])
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     held_out = record["held_out"]
     if kind == "encoder":
@@ -124,7 +161,10 @@ def test_a_run_makes_a_folder_that_opens_and_has_learned(kind, books, tmp_path, 
     else:
         begin = held_out["before_training"]["held_out_loss_gaps"]
         assert held_out["held_out_loss_gaps"] < begin - 0.2
-    assert record["steps"] == 12
+    if kind == "encoder":
+        assert [record["phases"][name]["steps"] for name in ("first", "second")] == [8, 4]
+    else:
+        assert record["steps"] == 12
     about = (tmp_path / "out" / "README.md").read_text()
     assert f"{model_size(tmp_path / 'out'):,}, stored in fp16" in about
     auto = {"encoder": AutoModelForMaskedLM, "decoder": Decoder}
