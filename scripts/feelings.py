@@ -88,8 +88,8 @@ class Feelings(torch.nn.Module):
     def losses(
         self, pooled_BD: Tensor, table_VD: Tensor, row_M: Tensor, beside_M: Tensor, truth_M: Tensor
     ) -> dict[str, Tensor]:
-        """`named`: nats a word among E; `judged`, `judged_beside`: nats a word, the clearer ones
-        heavier, praise against blame, from its own row and from the one beside it.
+        """`named`, `named_beside`: nats a word among E, from its own row and from its neighbour;
+        `judged`, `judged_beside`: nats a word, praise against blame, the clearer ones heavier.
 
         row_M, beside_M: rows of masked words; truth_M: their tokens; those of feeling count.
         """
@@ -101,6 +101,7 @@ class Feelings(torch.nn.Module):
         praise_M, weight_M = self.praise[at_M], self.weight[at_M]
         return {
             "named": F.cross_entropy(scores_BE[row_M], at_M),
+            "named_beside": F.cross_entropy(scores_BE[beside_M], at_M),
             "judged": F.binary_cross_entropy_with_logits(says_B[row_M], praise_M, weight_M),
             "judged_beside": F.binary_cross_entropy_with_logits(
                 says_B[beside_M], praise_M, weight_M

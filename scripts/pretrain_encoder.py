@@ -1,6 +1,6 @@
 """Make tuneoff's built-in encoder: English novels in, a small BERT folder out.
 
-    python scripts/pretrain_encoder.py --novels ../shared/data/novels --minutes 45 30
+    python scripts/pretrain_encoder.py --novels ../shared/data/novels --minutes 50 15
 
 One command does all of it, on one CPU core or on a GPU where there is one:
 
@@ -91,9 +91,12 @@ class Settings:
     feelings: int = 700  # words of praise, and as many of blame
     feelings_share: float = 6e-4  # of the corpus, above which a word is none of feeling
     feelings_masked: float = 0.5  # of them
+    named_weight: float = 0.5
+    judged_weight: float = 1.0
+    beside_weight: float = 0.3  # of the neighbour's words against a row's own
     # short rows are what most classification tasks look like
     first: Phase = Phase(((32, 0.2), (64, 0.7), (128, 0.1)), 3e-3, 1e-4, 2e-3)
-    second: Phase = Phase(((32, 0.6), (64, 0.4)), 2e-3, 2e-4, 1e-3)
+    second: Phase = Phase(((32, 0.6), (64, 0.4)), 1.5e-3, 2e-4, 1e-3)
     weight_decay: float = 0.01
     warmup: float = 0.02  # share of a phase; from there the rate falls linearly to zero
 
@@ -342,7 +345,9 @@ def losses(
     if feelings is not None:
         table_VD = model.bert.embeddings.word_embeddings.weight
         found = feelings.losses(pooled_BD, table_VD, row_M, beside_M, batch.truth)
-        total = token + found["named"] + found["judged"] + 0.3 * found["judged_beside"]
+        named = found["named"] + s.beside_weight * found["named_beside"]
+        judged = found["judged"] + s.beside_weight * found["judged_beside"]
+        total = token + s.named_weight * named + s.judged_weight * judged
         return {"loss": total, "token_loss": token} | found
     pooled_BD = words.pooled(pooled_BD)
     pooled = (words.loss(pooled_BD, row_M, batch) + words.loss(pooled_BD, beside_M, batch)) / 2
@@ -464,7 +469,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the model goes")
     parser.add_argument("--work", type=Path, default=Path("build/pretrain_encoder"))
     parser.add_argument(
-        "--minutes", type=float, nargs=2, default=(45, 30), help="time for the two phases alone"
+        "--minutes", type=float, nargs=2, default=(50, 15), help="time for the two phases alone"
     )
     parser.add_argument("--steps", type=int, nargs=2, help="of the phases, instead of --minutes")
     parser.add_argument("--vocabulary", type=int, default=Settings.vocabulary)
