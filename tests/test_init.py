@@ -227,3 +227,13 @@ def test_real_files_that_are_answered_in_text(
 def test_real_files(path: str, text: tuple[str, ...], label: str, classes: int) -> None:
     found = look(SHARED / path)
     assert (found.text, found.label, len(found.classes)) == (text, label, classes)
+
+
+def test_tasks_that_write_texts_get_the_decoder_that_is_built_in(tmp_path):
+    rows = [{"instruction": f"Name colour {i}", "output": f"blue {i} it is"} for i in range(60)]
+    (tmp_path / "asked.json").write_text(json.dumps(rows))
+    assert command("init", "asked.json", folder=tmp_path).returncode == 0
+    assert yaml.safe_load((tmp_path / "study.yaml").read_text())["backbones"] == ["mini-gpt2"]
+    (tmp_path / "rated.csv").write_text("text,label\n" + "so good,1\nso bad,0\n" * 30)
+    assert command("init", "rated.csv", "--force", folder=tmp_path).returncode == 0
+    assert yaml.safe_load((tmp_path / "study.yaml").read_text())["backbones"] == ["mini-bert"]

@@ -22,8 +22,13 @@ def init(
         Path, typer.Option("--out", "-o", metavar="STUDY", help="The study file to write.")
     ] = Path("study.yaml"),
     model: Annotated[
-        str, typer.Option(metavar="MODEL", help="Built-in name, folder or hub name.")
-    ] = "mini-bert",
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Built-in name, folder or hub name; a built-in one that fits the task else.",
+            show_default=False,
+        ),
+    ] = None,
     text: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN", help="The column of text. May be repeated."),
@@ -49,6 +54,8 @@ def init(
     answered = None if text or label else look_for_answers(file)
     folder = out.absolute().parent
     folder.mkdir(parents=True, exist_ok=True)
+    writes = answered is not None and answered.task != "question_answering"
+    model = model or ("mini-gpt2" if writes else "mini-bert")
     model = str(Path(model).expanduser().absolute()) if Path(model).is_dir() else model
     if answered is not None:
         written = answered_study(answered, model, folder, _SCHEMA)
