@@ -20,11 +20,13 @@ SWEPT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ia3": ({"method": "lora", "rank": 4}, {"epochs": 1, "optimizer": "adamw", "eps": 1e-8}),
     "adapter": ({"method": "lora", "rank": 4}, {"epochs": 2, "optimizer": "sgd"}),
     "bitfit": ({"method": "bitfit"}, {"epochs": 1, "optimizer": "adamw", "eps": 1e-8}),
+    "last_layer": ({"method": "last_layer"}, {"epochs": 1, "optimizer": "adamw", "eps": 1e-8}),
 }
 
 
 def swept(path: Path, **more: Any) -> Path:
-    """Five methods under new names: LoRA with one setting changed at a time, and BitFit."""
+    """Six methods under new names: LoRA with one setting changed at a time, and two without
+    settings, which differ in nothing but the method."""
 
     def change(record: dict[str, Any]) -> dict[str, Any]:
         method, training = SWEPT[record["method"]]

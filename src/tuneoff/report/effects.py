@@ -16,6 +16,8 @@ from tuneoff.report.contents import Contents, Contest, MethodResult
 _FOLLOWING = {"training.optimizer": ("training.betas", "training.eps")}
 """Settings that come and go with another one."""
 _NAMES = ("method.name", "method.learning_rates")
+_WHICH = "method.method"
+"""Which method it is: what a contest compares, and no setting of one."""
 
 
 class Point(NamedTuple):
@@ -52,6 +54,8 @@ def _in_contest(contest: Contest) -> list[Effect]:
     keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
     found = []
     for key in keys:
+        if key == _WHICH:
+            continue
         apart = (key, *_FOLLOWING.get(key, ()))
         groups: dict[str, list[Point]] = {}
         for method, settings in flat.items():
