@@ -16,15 +16,13 @@ from tuneoff.study_settings import Limit, Split
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-class ShiftSpec(Settings):
-    """A further test set, whose rows are of another kind than those that were learned from."""
+class _Source(Settings):
+    """A dataset part with its settings."""
 
     dataset: str
-    """The kind of source; the data's own when not given."""
+    """The kind of source: a dataset part (`csv`, `json`, `hub`, ...)."""
     source: SerializeAsAny[Dataset]
     """The dataset part's own settings; in YAML they stand beside `dataset`."""
-    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
-    """As the data's `columns`, which hold when none are given."""
 
     @field_validator("dataset")
     @classmethod
@@ -36,19 +34,24 @@ class ShiftSpec(Settings):
     def _read_source(cls, value: Any, info: ValidationInfo) -> Any:
         return part_settings("datasets", "dataset", value, info)
 
+
+class ShiftSpec(_Source):
+    """A further test set, whose rows are of another kind than those that were learned from."""
+
+    dataset: str
+    """The kind of source; the data's own when not given."""
+    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """As the data's `columns`, which hold when none are given."""
+
     def rows(self) -> Rows:
         """The source's test split; all of train where it has no other. Raises DataError."""
         loaded = self.source.load()
         return (loaded["test"] if "test" in loaded else loaded["train"]).renamed(self.columns)
 
 
-class DataSpec(Settings):
+class DataSpec(_Source):
     """Where rows come from, and what is done to them before the task sees them."""
 
-    dataset: str
-    """The kind of source: a dataset part (`csv`, `json`, `hub`, ...)."""
-    source: SerializeAsAny[Dataset]
-    """The dataset part's own settings; in YAML they stand beside `dataset`."""
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     """What the task calls a column -> what the data calls it, e.g. `{text: review}`; several
     columns (`{text: [title, content]}`) are joined by a space."""
@@ -77,13 +80,3 @@ class DataSpec(Settings):
         if not self.shift:
             return own
         return digest([own, {name: one.source.fingerprint() for name, one in self.shift.items()}])
-
-    @field_validator("dataset")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return known_part("datasets", name)
-
-    @field_validator("source", mode="plain")
-    @classmethod
-    def _read_source(cls, value: Any, info: ValidationInfo) -> Any:
-        return part_settings("datasets", "dataset", value, info)
