@@ -26,7 +26,7 @@ def peft_code(manifest: Manifest, heads: list[str]) -> str:
     """The adapter on its backbone. heads: sites that were trained whole, and are not quantized."""
     options = manifest.backbone.options
     base = str(folder_of(manifest.backbone.path) or manifest.backbone.path)
-    loader, others = _loader(manifest), [*_others(manifest)]
+    loader, others = loader_class(manifest), [*_others(manifest)]
     before, arguments = [], [repr(base)]
     if _classifies(manifest):
         names = json.dumps(manifest.classes, ensure_ascii=False)
@@ -78,8 +78,8 @@ def _quantization_code(manifest: Manifest, heads: list[str]) -> str:
 def plain_code(manifest: Manifest, folder: str) -> str:
     """A whole model."""
     return "\n".join([
-        "import torch", *_imports(_loader(manifest), _others(manifest)), "",
-        f'model = {_loader(manifest)}.from_pretrained("{folder}").eval()',
+        "import torch", *_imports(loader_class(manifest), _others(manifest)), "",
+        f'model = {loader_class(manifest)}.from_pretrained("{folder}").eval()',
         f'tokenizer = AutoTokenizer.from_pretrained("{folder}")', _ask_code(manifest, folder),
     ])  # fmt: skip
 
@@ -93,7 +93,7 @@ def _writes(manifest: Manifest) -> bool:
     return manifest.head is not None and task.generation_for(manifest.head) is not None
 
 
-def _loader(manifest: Manifest) -> str:
+def loader_class(manifest: Manifest) -> str:
     """The class that loads the model: ours where transformers has none."""
     if manifest.task.settings.get("head_on") == "encoder":
         return "AutoEncoderClassifier"

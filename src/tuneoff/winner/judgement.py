@@ -16,6 +16,7 @@ import numpy as np
 from tuneoff import registry
 from tuneoff.backbones.names import CLASSIFIERS
 from tuneoff.metrics import Predicted, evaluate
+from tuneoff.winner.card_code import loader_class
 from tuneoff.winner.check import Recorded
 from tuneoff.winner.manifest import Manifest
 
@@ -25,12 +26,6 @@ arithmetic: rounding differs with the batch, and `bf16` keeps 8 bits."""
 TEXT_SHARES = {1e-4: 0.02, 5e-3: 0.1, 1e-2: 0.25, 5e-2: 0.5}
 """Share of texts that may differ, by the tolerance."""
 _COARSE = 5e-2  # 8-bit products depend on the batch; libraries' 4-bit kernels may round to bf16
-_LOADERS = {
-    "causal_lm": "AutoModelForCausalLM",
-    "seq2seq_lm": "AutoModelForSeq2SeqLM",
-    "question_answering": "AutoModelForQuestionAnswering",
-    "encoder_classification": "AutoEncoderClassifier",
-}
 _WORDS = {"spans": "answers", "texts": "texts"}
 Answers = Mapping[str, Predicted]
 
@@ -85,8 +80,7 @@ def loader(manifest: Manifest) -> str:
     """The call that loads the model outside of tuneoff."""
     if manifest.form == "peft":
         return "PeftModel.from_pretrained"
-    name = _LOADERS.get(str(manifest.head), "AutoModelForSequenceClassification")
-    return f"{name}.from_pretrained"
+    return f"{loader_class(manifest)}.from_pretrained"
 
 
 def by_split(answers: Answers, look: str) -> dict[str, Predicted]:
