@@ -194,19 +194,20 @@ def _entries(records: list[Record]) -> list[Entry]:
 
 
 def _key(record: Record, with_rate: bool) -> str:
-    flat = _flat({"method": record.get("method"), "settings": record.get("settings")})
+    settings = flat({"method": record.get("method"), "settings": record.get("settings")})
     if not with_rate:
-        flat.pop("settings.method.learning_rate", None)
-    return json.dumps(flat, sort_keys=True)
+        settings.pop("settings.method.learning_rate", None)
+    return json.dumps(settings, sort_keys=True)
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Groups within groups as one: `{"method": {"rank": 8}}` -> `{"method.rank": 8}`."""
     if not isinstance(value, Mapping):
         return {path: value}
     return {
         key: leaf
         for name, item in value.items()
-        for key, leaf in _flat(item, f"{path}.{name}" if path else str(name)).items()
+        for key, leaf in flat(item, f"{path}.{name}" if path else str(name)).items()
     }
 
 
@@ -215,8 +216,8 @@ def _labels(groups: list[list[Record]]) -> list[str]:
     labels = []
     for group in groups:
         name = group[0]["method"]
-        rivals = [_flat(other[0]["settings"]) for other in groups if other[0]["method"] == name]
-        own = _flat(group[0]["settings"])
+        rivals = [flat(other[0]["settings"]) for other in groups if other[0]["method"] == name]
+        own = flat(group[0]["settings"])
         apart = [
             f"{path.rsplit('.', 1)[-1]}={value}"
             for path, value in own.items()
@@ -239,12 +240,10 @@ def _read_predictions(
                 entry.fail(run, "failed", f"its {metric_name} is not a number")
                 continue
             try:
-                column = ledger.predictions(run["run_id"], "test")
+                column = by_row(ledger, run["run_id"], "test")
             except LedgerError as error:
                 entry.fail(run, "failed", str(error))
                 continue
-            order = np.argsort(column["row"], kind="stable")
-            column = {key: values[order] for key, values in column.items()}
             other = next(iter(columns.values()), column)
             same = (key for key in ("row", "label", "tokens") if key in column)
             if not all(key in other and np.array_equal(column[key], other[key]) for key in same):
@@ -255,6 +254,13 @@ def _read_predictions(
             usable.append(run)
         entry.runs = usable
     return columns
+
+
+def by_row(ledger: Ledger, run_id: str, split: str) -> dict[str, np.ndarray]:
+    """A run's predictions of a split in the order of its rows. Raises LedgerError."""
+    column = ledger.predictions(run_id, split)
+    order = np.argsort(column["row"], kind="stable")
+    return {name: values[order] for name, values in column.items()}
 
 
 def predicted(column: dict[str, np.ndarray], metric_name: str, classes: list[str]) -> Predicted:

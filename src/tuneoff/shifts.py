@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tuneoff.contests import Contest, Entry, predicted
+from tuneoff.contests import Contest, Entry, by_row, predicted
 from tuneoff.datasets import SHIFT
 from tuneoff.errors import LedgerError
 from tuneoff.ledger import Ledger, Record
@@ -66,12 +66,10 @@ def _columns(
         notes.append(f"run {run['run_id']} has no {contest.metric_name} on {split}; left out")
         return None
     try:
-        column = ledger.predictions(run["run_id"], split)
+        column = by_row(ledger, run["run_id"], split)
     except LedgerError as error:
         notes.append(str(error))
         return None
-    order = np.argsort(column["row"], kind="stable")
-    column = {name: values[order] for name, values in column.items()}
     other = next(iter(known.values()), column)
     if not np.array_equal(column["row"], other["row"]):
         notes.append(f"run {run['run_id']} has other rows of {split}; left out")

@@ -8,9 +8,9 @@ setting is found. Model size is a setting too: the same method on several backbo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tuneoff.contests import flat
 from tuneoff.report.contents import Contents, Contest, MethodResult
 
 _FOLLOWING = {"training.optimizer": ("training.betas", "training.eps")}
@@ -50,15 +50,15 @@ def effects(contents: Contents) -> list[Effect]:
 
 
 def _in_contest(contest: Contest) -> list[Effect]:
-    flat = _settings(contest)
-    keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
+    by_method = _settings(contest)
+    keys = list(dict.fromkeys(key for settings in by_method.values() for key in settings))
     found = []
     for key in keys:
         if key == _WHICH:
             continue
         apart = (key, *_FOLLOWING.get(key, ()))
         groups: dict[str, list[Point]] = {}
-        for method, settings in flat.items():
+        for method, settings in by_method.items():
             result = contest.result(method)
             if key in settings and result is not None:
                 rest = {name: value for name, value in settings.items() if name not in apart}
@@ -101,18 +101,8 @@ def _settings(contest: Contest) -> dict[str, dict[str, Any]]:
                 }
             held = dict((runs[0].settings or {}).get("backbone") or {})
             parts["backbone"] = {k: v for k, v in held.items() if k not in ("name", "model")}
-            found[result.method] = {k: v for k, v in _flat(parts).items() if k not in _NAMES}
+            found[result.method] = {k: v for k, v in flat(parts).items() if k not in _NAMES}
     return found
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {path: value}
-    return {
-        key: leaf
-        for name, item in value.items()
-        for key, leaf in _flat(item, f"{path}.{name}" if path else str(name)).items()
-    }
 
 
 def _ordered(points: list[Point]) -> tuple[Point, ...]:
