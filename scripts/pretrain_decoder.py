@@ -102,10 +102,7 @@ def build_model(s: Settings, vectors: Tensor, counts_V: np.ndarray, end: int) ->
     with torch.no_grad():
         body.wte.weight.copy_(vectors)
         body.wte.weight[:, 0] = (share - share.mean()) / s.frequency_scale
-        place = torch.arange(s.positions)[:, None]
-        wave = torch.exp(-math.log(10000.0) * torch.arange(0, s.hidden, 2) / s.hidden)
-        sines = torch.cat([torch.sin(place * wave), torch.cos(place * wave)], 1)
-        body.wpe.weight.copy_(0.3 * F.normalize(sines, dim=1))
+        body.wpe.weight.copy_(0.3 * F.normalize(pretraining.sinusoids(s.positions, s.hidden)))
         for block in body.h:
             block.attn.c_proj.weight.zero_()
             block.mlp.c_proj.weight.zero_()

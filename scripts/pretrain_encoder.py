@@ -26,7 +26,6 @@ Axes: B rows, T tokens in a row, M masked tokens, D hidden size, V vocabulary, P
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -51,6 +50,7 @@ from transformers.models.bert.modeling_bert import BertPooler
 import novels
 import pretraining
 from feelings import Feelings, polarity
+from pretraining import SampledSoftmax
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))
@@ -160,13 +160,6 @@ def encode_corpus(files: list[Path], tokenizer: BertTokenizerFast) -> dict[str, 
 # ---------------------------------------------------------------------- the model
 
 
-def sinusoids(positions: int, hidden: int) -> Tensor:
-    """Sines and cosines: positions that were seldom trained still resemble their neighbours."""
-    place = torch.arange(positions)[:, None]
-    wave = torch.exp(-math.log(10000.0) * torch.arange(0, hidden, 2) / hidden)
-    return torch.cat([torch.sin(place * wave), torch.cos(place * wave)], dim=1)
-
-
 def build_model(s: Settings, vectors: Tensor, counts: np.ndarray) -> BertForMaskedLM:
     """A fresh BERT with counted token vectors, and frequencies in the output's bias."""
     torch.manual_seed(s.seed)
@@ -186,7 +179,7 @@ def build_model(s: Settings, vectors: Tensor, counts: np.ndarray) -> BertForMask
     model.bert.pooler = _pooler(config)
     with torch.no_grad():
         table = model.bert.embeddings
-        places = 0.3 * F.normalize(sinusoids(s.positions, s.hidden))
+        places = 0.3 * F.normalize(pretraining.sinusoids(s.positions, s.hidden))
         table.word_embeddings.weight.copy_(s.table_norm * vectors)
         table.position_embeddings.weight.copy_(s.table_norm * places)
         table.token_type_embeddings.weight.mul_(0.1)
@@ -213,7 +206,7 @@ class Batch:
     positions: Tensor  # (B, T)
     masked: Tensor  # (B, T), bool
     truth: Tensor  # (M,)
-    sample: Tensor  # (sampled,), output tokens to score beside the frequent ones
+    shown: Tensor  # (S,), the output tokens that are scored
 
     def to(self, device: torch.device) -> Batch:
         return Batch(**{name: value.to(device) for name, value in vars(self).items()})
@@ -234,12 +227,11 @@ class Rows:
                 self.ranges.append((low, high))
         sizes = np.array([high - low for low, high in self.ranges], dtype=np.float64)
         self.shares = sizes / sizes.sum()
-        share_V = np.bincount(self.ids, minlength=s.vocabulary) / len(self.ids)
+        counts_V = np.bincount(self.ids, minlength=s.vocabulary)
+        share_V = counts_V / len(self.ids)
         self.masked_V = s.masked * np.minimum(1, np.sqrt(s.seldom / np.maximum(share_V, 1e-9)))
         self.masked_V[: len(SPECIAL)] = 0
-        order = np.argsort(-share_V, kind="stable")
-        frequent = min(s.frequent, len(order) // 4)
-        self.frequent, self.seldom = order[:frequent], order[frequent:]
+        self.softmax = SampledSoftmax(counts_V, s.frequent, s.sampled)
 
     def mask_more(self, tokens: np.ndarray, share: float) -> None:
         """Mask at least this share of these tokens."""
@@ -279,46 +271,33 @@ class Rows:
         shown = np.where(fate < 0.8, MASK, truth)
         shown = np.where(fate >= 0.9, rng.integers(len(SPECIAL), s.vocabulary, len(truth)), shown)
         text[masked] = shown
-        sample = rng.choice(self.seldom, s.sampled)
-        arrays = (text, types, positions, masked, truth, sample)
-        return Batch(*(torch.from_numpy(array) for array in arrays))
+        arrays = (text, types, positions, masked, truth)
+        return Batch(*(torch.from_numpy(array) for array in arrays), self.softmax.shown(rng))
 
 
 # ---------------------------------------------------------------------- training
 
 
 class Words(torch.nn.Module):
-    """Scores words against the token table, in training against a part of it.
+    """Scores words against the token table and its bias, from the tokens or from pooled vectors."""
 
-    The sum over the vocabulary in the softmax is estimated: frequent tokens stand for themselves,
-    a uniform sample of the others for all others, and the right token is always there.
-    """
-
-    def __init__(self, model: BertForMaskedLM, rows: Rows, s: Settings) -> None:
+    def __init__(self, model: BertForMaskedLM, softmax: SampledSoftmax, s: Settings) -> None:
         super().__init__()
         self.model = [model]  # its weights are not this module's own
         self.pooled = torch.nn.Linear(s.hidden, s.hidden)
-        self.register_buffer("frequent", torch.from_numpy(rows.frequent))
-        is_seldom = torch.zeros(s.vocabulary, dtype=torch.bool)
-        is_seldom[torch.from_numpy(rows.seldom)] = True
-        self.register_buffer("is_seldom", is_seldom)
-        self.heavier = math.log(len(rows.seldom) / s.sampled)
+        self.softmax = softmax
 
-    def loss(self, hidden_ND: Tensor, rows_M: Tensor | None, batch: Batch) -> Tensor:
-        """Mean cross entropy of the masked tokens, token i from hidden row `rows_M[i]` (or i)."""
+    def loss(self, hidden_ND: Tensor, row_M: Tensor | None, batch: Batch) -> Tensor:
+        """Mean cross entropy of the masked tokens, token i from hidden row `row_M[i]` (or i)."""
         decoder = self.model[0].cls.predictions.decoder
-        shown = torch.cat([self.frequent, batch.sample])
-        extra = torch.zeros(len(shown), device=shown.device)
-        extra[len(self.frequent) :] = self.heavier
-        logits_NS = F.linear(hidden_ND, decoder.weight[shown], decoder.bias[shown] + extra)
-        total_M = logits_NS.float().logsumexp(1)
-        if rows_M is not None:
-            total_M, hidden_ND = total_M[rows_M], hidden_ND[rows_M]
-        own_M = (hidden_ND * decoder.weight[batch.truth]).sum(1).float() + decoder.bias[batch.truth]
-        with_own_M = torch.where(
-            self.is_seldom[batch.truth], torch.logaddexp(total_M, own_M), total_M
+        return self.softmax.loss(
+            hidden_ND,
+            decoder.weight,
+            batch.truth,
+            shown_S=batch.shown,
+            bias_V=decoder.bias,
+            row_M=row_M,
         )
-        return (with_own_M - own_M).mean()
 
 
 def hidden_states(model: BertForMaskedLM, batch: Batch) -> Tensor:
@@ -528,7 +507,7 @@ def main(words: list[str] | None = None) -> None:
         """One phase, to the end of its budget."""
         say(f"{name} phase")
         torch.manual_seed(s.seed + 1)
-        words = Words(model, rows, s)
+        words = Words(model, rows.softmax, s)
         heads = torch.nn.ModuleList([words, *([feelings] if feelings else [])])
         trained = torch.nn.ModuleList([model, heads]).to(device).train()
         lengths, shares = zip(*phase.lengths, strict=True)

@@ -87,21 +87,53 @@ class SampledSoftmax:
         self.is_seldom = torch.zeros(len(counts_V), dtype=torch.bool)
         self.is_seldom[torch.from_numpy(self.seldom.copy())] = True
 
+    def shown(self, rng: np.random.Generator) -> Tensor:
+        """(S,) the tokens that are scored: the frequent ones, and a fresh sample of the others."""
+        return torch.cat([self.frequent, torch.from_numpy(rng.choice(self.seldom, self.sampled))])
+
     def loss(
-        self, hidden_ND: Tensor, table_VD: Tensor, truth_N: Tensor, rng: np.random.Generator
+        self,
+        hidden_ND: Tensor,
+        table_VD: Tensor,
+        truth_M: Tensor,
+        rng: np.random.Generator | None = None,
+        *,
+        shown_S: Tensor | None = None,
+        bias_V: Tensor | None = None,
+        row_M: Tensor | None = None,
     ) -> Tensor:
-        """Mean over rows, in nats."""
+        """Mean over the right tokens, in nats.
+
+        rng: what the sample is drawn with, or shown_S: one that was; bias_V: added to the scores;
+        row_M: the hidden row that each right token is read from, its own when not given.
+        """
         if not self.sampled:
-            return F.cross_entropy(hidden_ND @ table_VD.T, truth_N)
+            return F.cross_entropy(hidden_ND @ table_VD.T, truth_M)
+        if shown_S is None:
+            assert rng is not None
+            shown_S = self.shown(rng)
         device = hidden_ND.device
-        drawn = torch.from_numpy(rng.choice(self.seldom, self.sampled))
-        shown = torch.cat([self.frequent, drawn]).to(device)
-        extra = torch.zeros(len(shown), device=device)
-        extra[len(self.frequent) :] = math.log(len(self.seldom) / self.sampled)
-        total_N = (hidden_ND @ table_VD[shown].T + extra).logsumexp(1)
-        own_N = (hidden_ND * table_VD[truth_N]).sum(1)
-        seldom_N = self.is_seldom.to(device)[truth_N]
-        return (torch.where(seldom_N, torch.logaddexp(total_N, own_N), total_N) - own_N).mean()
+        shown_S = shown_S.to(device)
+        extra_S = torch.zeros(len(shown_S), device=device)
+        extra_S[len(self.frequent) :] = math.log(len(self.seldom) / self.sampled)
+        if bias_V is not None:
+            extra_S = extra_S + bias_V[shown_S]
+        total_M = (hidden_ND @ table_VD[shown_S].T + extra_S).float().logsumexp(1)
+        if row_M is not None:
+            total_M, hidden_ND = total_M[row_M], hidden_ND[row_M]
+        own_M = (hidden_ND * table_VD[truth_M]).sum(1).float()
+        if bias_V is not None:
+            own_M = own_M + bias_V[truth_M]
+        seldom_M = self.is_seldom.to(device)[truth_M]
+        return (torch.where(seldom_M, torch.logaddexp(total_M, own_M), total_M) - own_M).mean()
+
+
+def sinusoids(positions: int, hidden: int) -> Tensor:
+    """(positions, hidden) sines and cosines, by which positions that were seldom trained still
+    resemble their neighbours. Source: Vaswani et al. 2017, section 3.5."""
+    place = torch.arange(positions)[:, None]
+    wave = torch.exp(-math.log(10000.0) * torch.arange(0, hidden, 2) / hidden)
+    return torch.cat([torch.sin(place * wave), torch.cos(place * wave)], 1)
 
 
 def optimizers(
