@@ -56,7 +56,7 @@ LABELS = frozenset(_LABELS)
 _SPLITS = {"validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
 _MOST_ROWS = 200_000  # rows that are looked at; more would not change the guesses
 _MOST_CLASSES = 200
-_CHARACTERS_PER_TOKEN = 4.0  # English text under a BERT or GPT-2 tokenizer, roughly
+CHARACTERS_PER_TOKEN = 4.0  # English text under a BERT or GPT-2 tokenizer, roughly
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Found:
     @property
     def max_length(self) -> int:
         """Tokens that hold 95 % of the texts: a power of two from 32 to 512."""
-        tokens = self.lengths[1] / _CHARACTERS_PER_TOKEN + 2
+        tokens = self.lengths[1] / CHARACTERS_PER_TOKEN + 2
         return next((size for size in (32, 64, 128, 256, 512) if size >= tokens), 512)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from tuneoff import registry
 from tuneoff.backbones.names import folder_of
 from tuneoff.errors import DataError
+from tuneoff.init import CHARACTERS_PER_TOKEN, LABELS, columns_of, siblings
 
 _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "question_answering": {
@@ -35,7 +36,6 @@ _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Task -> its column -> what data calls it."""
 _OPTIONAL = {"instruction": {"input": ("input", "context")}}
-_CHARACTERS_PER_TOKEN = 4.0  # English text under a BERT or GPT-2 tokenizer, roughly
 _NO_BIASES = ("t5", "mt5", "umt5", "llama", "mistral", "gemma")
 
 
@@ -58,7 +58,7 @@ class Answered:
 
     def tokens(self, *names: str) -> int:
         """Tokens that hold 95 % of the texts of some columns."""
-        return int(sum(self.lengths[name] for name in names) / _CHARACTERS_PER_TOKEN) + 4
+        return int(sum(self.lengths[name] for name in names) / CHARACTERS_PER_TOKEN) + 4
 
 
 def look_for_answers(file: Path) -> Answered | None:
@@ -66,8 +66,6 @@ def look_for_answers(file: Path) -> Answered | None:
 
     Raises DataError when the file cannot be read.
     """
-    from tuneoff.init import LABELS, columns_of, siblings
-
     dataset = _dataset(file)
     if dataset is None:
         return None
