@@ -70,6 +70,25 @@ def configs() -> dict[str, Any]:
             bos_token_id=0,
             eos_token_id=0,
         ),
+        "electra": t.ElectraConfig(**wide, embedding_size=32),
+        "deberta": t.DebertaV2Config(
+            **wide,
+            relative_attention=True,
+            position_buckets=8,
+            pos_att_type=["c2p", "p2c"],
+            norm_rel_ebd="layer_norm",
+            position_biased_input=False,
+        ),
+        "albert": t.AlbertConfig(**wide, embedding_size=32),
+        "xlnet": t.XLNetConfig(
+            d_model=64, n_layer=3, n_head=4, d_inner=128, vocab_size=100, pad_token_id=0
+        ),
+        "gemma": t.GemmaConfig(**wide, head_dim=16, num_key_value_heads=2, pad_token_id=0),
+        "falcon": t.FalconConfig(**wide, pad_token_id=0, bos_token_id=0, eos_token_id=0),
+        "bloom": t.BloomConfig(
+            hidden_size=64, n_layer=3, n_head=4, vocab_size=100, bos_token_id=0, eos_token_id=0
+        ),
+        "mpt": t.MptConfig(d_model=64, n_layers=3, n_heads=4, vocab_size=100, max_seq_len=64),
         "t5": t.T5Config(
             d_model=64,
             d_kv=16,
@@ -114,7 +133,7 @@ def save(
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     pad = (
         None
-        if architecture in ("gpt2", "gpt_neo", "llama", "opt")
+        if architecture in ("gpt2", "gpt_neo", "llama", "opt", "mpt")
         else "w1"
         if architecture == "roberta"
         else "w0"

@@ -25,6 +25,8 @@ TOP = {
     "gpt2": ("transformer.h.1.", "transformer.ln_f."),
     "t5": ("transformer.decoder.block.1.", "transformer.decoder.final_layer_norm."),
     "llama": ("model.layers.1.", "model.norm."),
+    "opt": ("model.decoder.layers.1.", "model.decoder.final_", "model.decoder.project_out."),
+    "deberta": ("deberta.encoder.layer.1.",),
 }
 
 Chooses = Callable[[str, str], bool]
@@ -45,7 +47,7 @@ def cases() -> list[tuple[str, str]]:
         (name, family)
         for name in CASES
         for family in tiny.FAMILIES
-        if name != "bitfit" or family in ("bert", "gpt2")
+        if name != "bitfit" or family in ("bert", "gpt2", "opt", "deberta")
     ]
 
 
@@ -57,11 +59,12 @@ def their_gradients(
     heads = tuple(site.name for site in bone.head_sites)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(chooses(name, family) or name.startswith(heads))
-    out = model(**inputs)
-    out.loss.backward()
+    logits = model(**inputs).logits
+    loss = tiny.loss(logits, inputs["labels"])  # transformers' DeBERTa takes its own in float32
+    loss.backward()
     return (
-        out.logits,
-        out.loss,
+        logits,
+        loss,
         {n: p.grad for n, p in model.named_parameters() if p.grad is not None},
     )
 

@@ -16,7 +16,7 @@ from tuneoff.backbones.backbone import Backbone, BackboneOptions, _wrap
 from tuneoff.backbones.sites import Hook, Own
 from tuneoff.methods import Method
 
-FAMILIES = ("bert", "gpt2", "t5", "llama")
+FAMILIES = ("bert", "gpt2", "t5", "llama", "opt", "deberta")
 CLASSES = 3
 
 
@@ -57,6 +57,32 @@ def config(family: str) -> Any:
             eos_token_id=1,
             decoder_start_token_id=0,
             classifier_dropout=0.0,
+        )
+    if family == "opt":
+        return transformers.OPTConfig(
+            **small,
+            hidden_size=16,
+            word_embed_proj_dim=8,
+            ffn_dim=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=24,
+            dropout=0.0,
+        )
+    if family == "deberta":
+        return transformers.DebertaV2Config(
+            **small,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=24,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            relative_attention=True,
+            position_buckets=4,
+            pos_att_type=["c2p", "p2c"],
+            norm_rel_ebd="layer_norm",
         )
     return transformers.LlamaConfig(
         **small,

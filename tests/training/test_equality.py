@@ -81,13 +81,17 @@ def engine_losses(run, stuff, limits=Limits(), steps=STEPS):
     return [cohort.step()[run.run_id] for _ in range(steps)], cohort
 
 
-@pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5"])
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize(
+    ("architecture", "schedule"),
+    [(a, s) for a in ("bert", "gpt2", "t5") for s in ("linear", "cosine")]
+    + [("opt", "linear"), ("deberta", "linear")],
+)
 def test_full_fine_tuning_equals_a_plain_transformers_loop(architecture, schedule, tmp_path):
     stuff = material(tmp_path, architecture)
     if architecture == "t5":
         for split in stuff.features.values():
             split.tokens[split.offsets[1:] - 1] = 1  # T5 reads the state of its one end token
+    stuff.backbone.config.pad_token_id = 0  # transformers' decoders find the last token by it
     run = spec("full", training={"schedule": schedule, "warmup_ratio": 0.3, "max_grad_norm": 0.5})
     ours, _ = engine_losses(run, stuff)
     stuff.backbone.fresh_head(torch.Generator().manual_seed(run.seed))
@@ -193,13 +197,19 @@ def test_a_prefix_on_disk_is_the_prefix_in_memory(limit, tmp_path):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_gradient_checkpointing_changes_nothing(dropout, tmp_path):
-    stuff = material(tmp_path)
-    plain, _ = engine_losses(spec("lora", training={"dropout": dropout}), stuff)
+@pytest.mark.parametrize(
+    ("architecture", "method"), [("bert", "lora"), ("opt", "lora"), ("opt", "full")]
+)
+def test_gradient_checkpointing_changes_nothing(architecture, method, dropout, tmp_path):
+    stuff = material(tmp_path, architecture)
+    drops = {"lora_dropout": dropout} if method == "lora" else {}
+    plain, _ = engine_losses(spec(method, training={"dropout": dropout}, **drops), stuff)
     saving, _ = engine_losses(
-        spec("lora", training={"dropout": dropout, "gradient_checkpointing": True}), stuff
+        spec(method, training={"dropout": dropout, "gradient_checkpointing": True}, **drops), stuff
     )
     assert np.allclose(plain, saving, atol=1e-12, rtol=0)
+    other, _ = engine_losses(spec(method, rate=1.1e-3, training={"dropout": dropout}), stuff)
+    assert not np.allclose(plain, other, atol=1e-9, rtol=0)
 
 
 def test_dropout_acts_and_follows_the_seed(tmp_path):

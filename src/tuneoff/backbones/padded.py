@@ -8,15 +8,17 @@ Axes: B sequences of all members, L the longest of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tuneoff.backbones.attach import intercepted
 from tuneoff.backbones.backbone import Backbone
-from tuneoff.backbones.sites import Bounds
+from tuneoff.errors import BackboneError
 from tuneoff.training.layout import Layout, Pool
 from tuneoff.training.prompts import start_of_text
 
@@ -50,44 +52,68 @@ class Padded:
         assert h is None, "a padded forward begins with the token ids"
         assert entry == 0, "a padded forward begins with the first block"
         model: Any = self.backbone.model
-        training = layout.streams is not None
-        model.train(training)
-        if self.gradient_checkpointing and training:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+        saving = self.gradient_checkpointing and layout.streams is not None
+        if saving:
+            _set_checkpointing(model, partial(self._contexts, layout))
         try:
-            with _dropout(model, layout):
+            with self._running(layout):
                 return self._forward(model, layout)
         finally:
+            if saving:
+                _set_checkpointing(model, None)
+
+    @contextmanager
+    def _running(self, layout: Layout) -> Iterator[None]:
+        """Within: the model trains or not, its dropout is the member's, the hooks are on."""
+        model = self.backbone.model
+        model.train(layout.streams is not None)
+        try:
+            with _dropout(model, layout), intercepted(self.backbone, layout.sequence_bounds):
+                yield
+        finally:
             model.eval()
-            if self.gradient_checkpointing and training:
-                model.gradient_checkpointing_disable()
+
+    def _contexts(self, layout: Layout) -> tuple[Any, Any]:
+        """What a block runs in when it first runs, and when it runs again for its gradients."""
+        assert layout.streams is not None
+        return nullcontext(), self._again(layout, [stream.state() for stream in layout.streams])
+
+    @contextmanager
+    def _again(self, layout: Layout, states: list[Any]) -> Iterator[None]:
+        """Within: as it was when the members' streams had these states."""
+        streams = layout.streams or ()
+        now = [stream.state() for stream in streams]
+        try:
+            for stream, state in zip(streams, states, strict=True):
+                stream.restore(state)
+            with self._running(layout):
+                yield
+        finally:
+            for stream, state in zip(streams, now, strict=True):
+                stream.restore(state)
 
     def _forward(self, model: Any, layout: Layout) -> Tensor:
         ids, mask, segments = pad(layout, int(model.config.pad_token_id or 0))
-        bounds = layout.sequence_bounds
         kwargs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
         if segments is not None and bool(getattr(model.config, "type_vocab_size", 0)):
             kwargs["token_type_ids"] = segments
         if layout.form == "sequence":
-            return self._spoken(model, kwargs, layout, bounds)
+            return self._spoken(model, kwargs, layout)
         if layout.form == "span":
-            with intercepted(self.backbone, bounds):
-                made = model(**kwargs)
+            made = model(**kwargs)
             return torch.stack([made.start_logits, made.end_logits], -1)[mask.bool()]
         name = self._output_layer()
         if name is None:
-            with intercepted(self.backbone, bounds):
-                return model(**kwargs).logits  # type: ignore[no-any-return]
-        with intercepted(self.backbone, bounds):
-            states = getattr(model, model.base_model_prefix)(**kwargs).last_hidden_state
+            return model(**kwargs).logits  # type: ignore[no-any-return]
+        states = getattr(model, model.base_model_prefix)(**kwargs).last_hidden_state
         flat = states.reshape(-1, states.shape[-1])
         places = mask.flatten().nonzero().squeeze(1)[layout.rows]
         return self.backbone.sites[name](flat[places], layout.row_bounds)
 
-    def _spoken(self, model: Any, kwargs: dict[str, Any], layout: Layout, bounds: Bounds) -> Tensor:
+    def _spoken(self, model: Any, kwargs: dict[str, Any], layout: Layout) -> Tensor:
         """(R, V) of an encoder-decoder that reads its own targets, shifted by one."""
         said, labelled = self._said(layout)
-        with intercepted(self.backbone, bounds), self._head_of(labelled, layout):
+        with self._head_of(labelled, layout):
             return model(**kwargs, **said, use_cache=False).logits  # type: ignore[no-any-return]
 
     def _said(self, layout: Layout) -> tuple[dict[str, Tensor], Tensor]:
@@ -203,6 +229,22 @@ def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
         segments = torch.zeros_like(ids)
         segments[mask] = layout.token_type
     return ids, mask.long(), segments
+
+
+def _set_checkpointing(model: Any, contexts: Any) -> None:
+    """The model's blocks keep their input alone and run again in the backward pass (None: not).
+
+    contexts: gives what a block runs in at first, and again. Raises BackboneError where the
+    architecture does not know how to. Embeddings need no gradients for it, so it is not
+    transformers' public switch, which makes them.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise BackboneError(
+            f"{type(model).__name__} cannot save memory by gradient checkpointing; leave "
+            "training.gradient_checkpointing out, or take smaller micro-batches"
+        )
+    run = partial(checkpoint, use_reentrant=False, context_fn=contexts)
+    model._set_gradient_checkpointing(contexts is not None, run)
 
 
 _RATES = ("p", "dropout", "attention_dropout", "activation_dropout", "hidden_dropout")

@@ -3,6 +3,7 @@ kind, role and block."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from tuneoff.backbones import roles
 from tuneoff.backbones.names import CLASSIFIERS
 from tuneoff.backbones.sites import Kind, Site
 
+_LAST = re.compile(r"\.(final_\w*|project_out)$")
+"""What OPT lists before its blocks, and runs after them."""
 _NEW_HEADS = (*CLASSIFIERS, "question_answering")
 
 
@@ -35,7 +38,7 @@ def find_sites(
     sites = {}
     if not two_stacks:
         blocks = 1 + max((roles.block(name) or 0 for name, _ in owners), default=0)
-    seen_block = False
+    seen_block, early = False, None
     for name, module in owners:
         kind = _module_kind(module)
         index = roles.block(name)
@@ -55,8 +58,15 @@ def find_sites(
             block = index
         elif is_head or outside:
             block = blocks + 1
+        elif kind != "embedding" and _LAST.search(name):
+            block = blocks
         else:
             block = blocks if seen_block and kind != "embedding" else -1
+            if early is not None and name.startswith(early):
+                block = -1
+            elif seen_block and kind == "embedding":
+                # all blocks read it, and what its parent lists next: DeBERTa's relative positions
+                early = name.rpartition(".")[0] + "."
         sites[name] = Site(name, module, kind, roles.role(name, kind), block, is_head)
     return sites, blocks
 

@@ -10,7 +10,8 @@ member, I features in, O features out. `bounds` holds (start, end) of each membe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -51,6 +52,10 @@ class Hook(nn.Module):
     def replace(self, x_tI: Tensor, site: Site) -> Tensor:
         """The output for this member when the hook `replaces` the frozen module."""
         raise NotImplementedError
+
+    def stand_ins(self) -> dict[str, Tensor] | None:
+        """Parameters that stand in for the module's own, where that is all that the hook does."""
+        return None
 
     def learning_rate_ratio(self, name: str) -> float:
         """What the member's learning rate is multiplied by for the parameter `name`."""
@@ -99,13 +104,14 @@ class Own(Hook):
     def replace(self, x_tI: Tensor, site: Site) -> Tensor:
         return site.run_with(x_tI, dict(self._parameters))
 
+    def stand_ins(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self._parameters.items() if value is not None}
+
     def decays(self, name: str) -> bool:
         return not self._norm and super().decays(name)
 
     def merged(self, site: Site) -> dict[str, Tensor]:
-        return {
-            name: value.detach() for name, value in self._parameters.items() if value is not None
-        }
+        return {name: value.detach() for name, value in self.stand_ins().items()}
 
 
 class Site:
@@ -126,6 +132,8 @@ class Site:
         """How much of what hooks change in the output counts: 0 is the frozen module alone. Where
         the output is linear in the parameters (linear, norm, embedding), this is the output of
         parameters that lie so far between the frozen and the trained ones."""
+        self.lent = False
+        """Whether the module holds the one member's parameters in place of its own."""
         self._forward = module.forward
         self.transposed = type(module).__name__ == "Conv1D"
         self.quantized = type(module).__name__ in ("Linear4bit", "Linear8bitLt")
@@ -220,12 +228,33 @@ class Site:
 
     def __call__(self, x: Tensor, bounds: Bounds) -> Tensor:
         """The site over the rows of all members. x: (T, ...), -> (T, ...)."""
-        if not any(self.hooks):
+        if self.lent or not any(self.hooks):
             return self.frozen(x)
         y = self._hooked(x, bounds)
         if self.share == 1.0:
             return y
         return torch.lerp(self.frozen(x).to(y.dtype), y, self.share)
+
+    @contextmanager
+    def lending(self) -> Iterator[None]:
+        """Within: the module's own parameters are those of the one member's hook (`stand_ins`), so
+        that they act wherever the model reads them, whatever the module is called with."""
+        hook, own = self.hooks[0], self.module._parameters
+        stand_ins = hook.stand_ins() if hook is not None else None
+        assert stand_ins is not None, f"{self.name}: its hook does more than stand in"
+        before = {name: own[name] for name in stand_ins}
+        for name, value in stand_ins.items():
+            frozen = before[name]
+            assert frozen is not None
+            if self.share != 1.0:
+                value = torch.lerp(frozen.to(value.dtype), value, self.share)
+            own[name] = value  # type: ignore[assignment] # what torch.func.functional_call does
+        self.lent = True
+        try:
+            yield
+        finally:
+            own.update(before)
+            self.lent = False
 
     def _hooked(self, x: Tensor, bounds: Bounds) -> Tensor:
         hooks = self.hooks
