@@ -77,7 +77,7 @@ def reference(backbone: Backbone, data: Features, order: np.ndarray):
 
 CASES = [
     (a, "sequence_classification")
-    for a in ("bert", "roberta", "distilbert", "gpt2", "gpt_neo", "llama", "t5")
+    for a in ("bert", "roberta", "distilbert", "gpt2", "gpt_neo", "llama", "t5", "mt5", "t5_gated")
 ] + [(a, "causal_lm") for a in ("gpt2", "gpt_neo", "llama")]
 WITHOUT_A_FAMILY = (
     "opt",
@@ -100,13 +100,10 @@ WITHOUT_A_FAMILY = (
 )
 def test_logits_and_gradients_equal_transformers(architecture, head, path, tmp_path):
     backbone = loaded(architecture, tmp_path, head)
-    data = language_features() if head == "causal_lm" else features(eos=architecture == "t5")
+    data = language_features() if head == "causal_lm" else features(eos="t5" in architecture)
     family = family_of(backbone)
     if path == "padded":
         family = Padded(backbone)
-    elif family is None:
-        assert architecture == "t5"
-        pytest.skip("T5 runs padded")
     order = np.arange(len(LENGTHS))
     expected, expected_loss, gradients = reference(backbone, data, order)
     hooks = own_everything(backbone)
@@ -144,11 +141,11 @@ def test_logits_and_gradients_equal_transformers(architecture, head, path, tmp_p
 
 
 @pytest.mark.parametrize(
-    "architecture", ["bert", "roberta", "distilbert", "gpt2", "gpt_neo", "llama"]
+    "architecture", ["bert", "roberta", "distilbert", "gpt2", "gpt_neo", "llama", "t5"]
 )
 def test_a_member_does_not_notice_its_cohort(architecture, tmp_path):
     backbone = loaded(architecture, tmp_path)
-    data, family = features(), family_of(backbone)
+    data, family = features(eos="t5" in architecture), family_of(backbone)
     assert family is not None
     members = [own_everything(backbone) for _ in range(3)]
     with torch.no_grad():

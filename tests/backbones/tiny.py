@@ -89,6 +89,27 @@ def configs() -> dict[str, Any]:
             hidden_size=64, n_layer=3, n_head=4, vocab_size=100, bos_token_id=0, eos_token_id=0
         ),
         "mpt": t.MptConfig(d_model=64, n_layers=3, n_heads=4, vocab_size=100, max_seq_len=64),
+        "mt5": t.MT5Config(
+            d_model=64,
+            d_kv=16,
+            d_ff=128,
+            num_layers=2,
+            num_heads=4,
+            vocab_size=100,
+            decoder_start_token_id=0,
+        ),
+        "t5_gated": t.T5Config(  # as T5 1.1: gated, nothing scaled; stacks and widths not alike
+            d_model=64,
+            d_kv=8,
+            d_ff=128,
+            num_layers=3,  # fewer, and transformers' cache has no place for all decoder blocks
+            num_decoder_layers=2,
+            num_heads=4,
+            vocab_size=100,
+            feed_forward_proj="gated-gelu",
+            tie_word_embeddings=False,
+            decoder_start_token_id=0,
+        ),
         "t5": t.T5Config(
             d_model=64,
             d_kv=16,
@@ -121,6 +142,7 @@ def save(
         "sequence_classification": t.AutoModelForSequenceClassification,
         "causal_lm": t.AutoModelForCausalLM,
         "question_answering": t.AutoModelForQuestionAnswering,
+        "seq2seq_lm": t.AutoModelForSeq2SeqLM,
     }[head]
     model = auto.from_config(config)
     for name, parameter in model.named_parameters():

@@ -18,7 +18,7 @@ from tuneoff.training.outcome import Material
 CLASSES = ("a", "b", "c")
 
 
-def features(examples: int, seed: int) -> Features:
+def features(examples: int, seed: int, end: int | None = None) -> Features:
     """Random sequences of 2 to 20 tokens; the class stands in the tokens, so it is learnable."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(2, 21, examples)
@@ -27,7 +27,21 @@ def features(examples: int, seed: int) -> Features:
     tokens = rng.integers(4, 100, offsets[-1]).astype(np.int32)
     tokens[offsets[:-1]] = 10 + targets
     tokens[offsets[1:] - 1] = 20 + targets
+    if end is not None:
+        tokens[offsets[1:] - 1] = end
     return Features(tokens, offsets, targets)
+
+
+def told(examples: int, seed: int) -> Features:
+    """The same texts; to be said of each is 1 to 9 tokens and the end, here and there without a
+    label."""
+    read = features(examples, seed)
+    rng = np.random.default_rng(seed + 1000)
+    ends = np.concatenate([[0], np.cumsum(rng.integers(2, 11, examples))])
+    targets = rng.integers(4, 100, ends[-1])
+    targets[rng.random(len(targets)) < 0.1] = -100
+    targets[ends[1:] - 1] = 1
+    return Features(read.tokens, read.offsets, targets, form="sequence", target_offsets=ends)
 
 
 def material(
@@ -44,12 +58,29 @@ def material(
     backbone = load(BackboneOptions(str(path), quantization=quantization), classes=CLASSES)
     if double:
         backbone.model.double()
+    end = 1 if "t5" in architecture else None  # whose state T5's classifier reads
     splits = {
-        "train": features(examples, 0),
-        "validation": features(17, 1),
-        "test": features(19, 2),
+        "train": features(examples, 0, end),
+        "validation": features(17, 1, end),
+        "test": features(19, 2, end),
     }
     return Material(backbone, get("tasks", "text_classification")(), splits, CLASSES)
+
+
+def speaking(
+    folder: Path,
+    architecture: str = "t5",
+    double: bool = True,
+    quantization: str = "none",
+    examples: int = 44,
+) -> Material:
+    """A tiny encoder-decoder that is to say something of each text."""
+    path = tiny.save(architecture, folder / f"{architecture}-lm", "seq2seq_lm")
+    backbone = load(BackboneOptions(str(path), quantization=quantization), "seq2seq_lm")
+    if double:
+        backbone.model.double()
+    splits = {"train": told(examples, 0), "validation": told(17, 1)}
+    return Material(backbone, get("tasks", "summarization")(), splits, ())
 
 
 def spec(

@@ -132,12 +132,12 @@ def answers_of_transformers(
 
 
 def encoder_decoder(architecture: str, double: bool = True) -> Backbone:
-    """`t5`, or `bert2bert` (transformers' EncoderDecoderModel)."""
+    """`t5`, `t5_gated`, or `bert2bert` (transformers' EncoderDecoderModel)."""
     import transformers as t
 
     torch.manual_seed(0)
-    if architecture == "t5":
-        model = t.T5ForConditionalGeneration(tiny.configs()["t5"])
+    if "t5" in architecture:
+        model = t.T5ForConditionalGeneration(tiny.configs()[architecture])
     else:
         reader, writer = tiny.configs()["bert"], tiny.configs()["bert"]
         writer.is_decoder = writer.add_cross_attention = True
@@ -149,4 +149,4 @@ def encoder_decoder(architecture: str, double: bool = True) -> Backbone:
     model.eval().requires_grad_(False)
     options = BackboneOptions(architecture)
     backbone = _wrap(options, "seq2seq_lm", model, None, torch.device("cpu"), frozenset())
-    return sharpened(backbone, double, *((4.0, 1) if architecture == "t5" else (1.0, 3)))
+    return sharpened(backbone, double, *((4.0, 1) if "t5" in architecture else (1.0, 3)))

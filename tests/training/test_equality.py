@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.cases import material, spec
+from tests.training.cases import material, speaking, spec
 from tuneoff.data.batches import order
 from tuneoff.training.loop import Cohort, train_cohort
 from tuneoff.training.outcome import Limits
@@ -88,9 +88,6 @@ def engine_losses(run, stuff, limits=Limits(), steps=STEPS):
 )
 def test_full_fine_tuning_equals_a_plain_transformers_loop(architecture, schedule, tmp_path):
     stuff = material(tmp_path, architecture)
-    if architecture == "t5":
-        for split in stuff.features.values():
-            split.tokens[split.offsets[1:] - 1] = 1  # T5 reads the state of its one end token
     stuff.backbone.config.pad_token_id = 0  # transformers' decoders find the last token by it
     run = spec("full", training={"schedule": schedule, "warmup_ratio": 0.3, "max_grad_norm": 0.5})
     ours, _ = engine_losses(run, stuff)
@@ -144,7 +141,7 @@ MIXED = [
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
-@pytest.mark.parametrize("architecture", ["bert", "gpt2"])
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5"])
 def test_a_member_equals_its_solo_run(architecture, dropout, tmp_path):
     stuff = material(tmp_path, architecture)
     runs = []
@@ -165,6 +162,29 @@ def test_a_member_equals_its_solo_run(architecture, dropout, tmp_path):
         assert np.allclose(member.predictions["loss"], alone.predictions["loss"], atol=1e-9)
     losses = [tuple(h["train_loss"] for h in o.history) for o in together]
     assert len(set(losses)) == len(losses)  # negative control: members do differ
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_members_of_a_t5_that_speaks_equal_their_solo_runs(dropout, tmp_path):
+    stuff = speaking(tmp_path)
+    runs = []
+    fitting = [case for case in MIXED if case["method"] != "bitfit"]  # T5 has no biases
+    for number, case in enumerate([*fitting, {"method": "full"}]):
+        case = dict(case)
+        training = {"dropout": dropout} | case.pop("training", {})
+        run = spec(case.pop("method"), training=training, **case)
+        run.run_id += str(number)
+        runs.append(run)
+    cohort = Cohort(runs, stuff, Limits())
+    assert not cohort.passes.padded
+    cohort.begin()
+    together = [cohort.step() for _ in range(STEPS)]
+    for run in runs:
+        alone, _ = engine_losses(run, stuff)
+        ours = [losses[run.run_id] for losses in together]
+        assert np.allclose(ours, alone, atol=1e-11, rtol=0), run.run_id
+    last = [together[-1][run.run_id] for run in runs]
+    assert len(set(last)) == len(last)  # negative control: members do differ
 
 
 @pytest.mark.parametrize("limits", [Limits(micro_batch_tokens=30), Limits(micro_batch_tokens=7)])
@@ -188,6 +208,27 @@ def test_a_cached_prefix_changes_nothing(method, architecture, tmp_path):
     assert np.allclose(cached[0], plain[0], atol=1e-12, rtol=0)
 
 
+PREFIXES = {  # where the trained part of T5 begins: 2 blocks of the encoder, 2 of the decoder
+    "encoder": (1, "lora", {"target_modules": r".*encoder\.block\.1\..*"}),
+    "decoder": (2, "top_blocks", {"k": 2}),
+    "decoder's last": (3, "lora", {"target_modules": r".*decoder\.block\.1\..*"}),
+    "head": (5, "last_layer", {}),
+}
+
+
+@pytest.mark.parametrize("case", PREFIXES)
+@pytest.mark.parametrize("made", [material, speaking])
+def test_a_cached_prefix_of_an_encoder_decoder_changes_nothing(case, made, tmp_path):
+    stuff = made(tmp_path, "t5")
+    entry, method, settings = PREFIXES[case]
+    cached = engine_losses(spec(method, training={"cache_frozen_prefix": True}, **settings), stuff)
+    plain = engine_losses(spec(method, **settings), stuff)
+    assert cached[1].passes.entry == entry
+    assert plain[1].passes.entry == 0
+    assert np.allclose(cached[0], plain[0], atol=1e-12, rtol=0)
+    assert len(set(cached[0])) == STEPS
+
+
 @pytest.mark.parametrize("limit", [0, 1 << 30])
 def test_a_prefix_on_disk_is_the_prefix_in_memory(limit, tmp_path):
     stuff = material(tmp_path)
@@ -198,10 +239,16 @@ def test_a_prefix_on_disk_is_the_prefix_in_memory(limit, tmp_path):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize(
-    ("architecture", "method"), [("bert", "lora"), ("opt", "lora"), ("opt", "full")]
+    ("architecture", "method", "made"),
+    [
+        ("bert", "lora", material),
+        ("opt", "lora", material),
+        ("opt", "full", material),
+        ("t5", "lora", speaking),
+    ],
 )
-def test_gradient_checkpointing_changes_nothing(architecture, method, dropout, tmp_path):
-    stuff = material(tmp_path, architecture)
+def test_gradient_checkpointing_changes_nothing(architecture, method, made, dropout, tmp_path):
+    stuff = made(tmp_path, architecture)
     drops = {"lora_dropout": dropout} if method == "lora" else {}
     plain, _ = engine_losses(spec(method, training={"dropout": dropout}, **drops), stuff)
     saving, _ = engine_losses(
@@ -217,6 +264,15 @@ def test_dropout_acts_and_follows_the_seed(tmp_path):
     first, _ = engine_losses(spec("lora", training={"dropout": 0.3}), stuff)
     assert first == engine_losses(spec("lora", training={"dropout": 0.3}), stuff)[0]
     assert not np.allclose(first, engine_losses(spec("lora"), stuff)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_a_t5_speaks_in_16_bits(quantization, tmp_path):
+    stuff = speaking(tmp_path, "t5_gated", double=False, quantization=quantization)
+    wide, _ = engine_losses(spec("lora"), stuff)
+    narrow, _ = engine_losses(spec("lora", training={"precision": "bf16"}), stuff)
+    assert narrow != wide
+    assert narrow == pytest.approx(wide, rel=2e-2)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

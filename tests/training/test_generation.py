@@ -41,7 +41,7 @@ OTHERS = {  # negative controls: one setting of the case is another
 }
 
 
-ENCODER_DECODERS = ["t5", "bert2bert"]
+ENCODER_DECODERS = ["t5", "t5_gated", "bert2bert"]
 
 
 def loaded(architecture, folder, double=True):
@@ -100,17 +100,31 @@ def test_the_batch_changes_nothing(architecture, way, tmp_path):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("padded", [False, True])
-def test_members_write_as_if_alone(way, padded, tmp_path):
-    backbone = generating.decoder("gpt2", tmp_path)
-    members = [
-        generating.member(backbone, "lora", seed=0, rank=4, target_modules="all-linear"),
-        generating.member(backbone, "lora", seed=1, rank=8, target_modules=["qkv"]),
-        generating.member(backbone, "ia3", seed=2),
-        generating.member(backbone, "full", seed=3),
-    ]
+@pytest.mark.parametrize(
+    ("architecture", "padded"),
+    [("gpt2", False), ("gpt2", True), ("t5", False), ("t5", True), ("t5's decoder", False)],
+)
+def test_members_write_as_if_alone(way, architecture, padded, tmp_path):
+    """The last case leaves T5's encoder as it is, so that it reads once for all members."""
+    backbone = loaded(architecture.split("'")[0], tmp_path)
+    query = "qkv" if architecture == "gpt2" else "query"
+    if architecture.endswith("decoder"):
+        members = [
+            generating.member(backbone, "lora", seed=k, rank=4, target_modules=f"decoder.*.{part}")
+            for k, part in enumerate(("SelfAttention.q", "EncDecAttention.k", "wo"))
+        ]
+    else:
+        members = [
+            generating.member(backbone, "lora", seed=0, rank=4, target_modules="all-linear"),
+            generating.member(backbone, "lora", seed=1, rank=8, target_modules=[query]),
+            generating.member(backbone, "ia3", seed=2),
+            generating.member(backbone, "full", seed=3),
+        ]
     texts, settings = generating.prompts(6), Generation(**WAYS[way])
     passes = generating.carrying(backbone, members, padded)
+    if not padded:
+        alike = getattr(passes.family, "reads_alike", bool)()
+        assert alike == architecture.endswith("decoder")
     together = generate(passes, texts, settings, end=generating.ENDS)
     assert passes.members == members, "what was carried is carried again"
     alone = [

@@ -22,6 +22,8 @@ from tuneoff.training.kv_cache import KeyValues
 from tuneoff.training.streams import Stream
 
 Pool = Literal["first", "last", "labelled", "tokens"]
+Kept = Literal["token", "said", "example"]
+"""What one state stands for."""
 _LIKE = 0.7  # sequences shorter than this share of a group's longest open a new group
 
 
@@ -42,6 +44,19 @@ class Group:
     gather: Tensor | None
     scatter: Tensor | None
     mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """The tokens of one stack of an encoder-decoder, in the layout's order of sequences.
+
+    positions: (U,) int64 place of each in its sequence, from 0; bounds: of the members; groups: the
+    same sequences as `Layout.groups`, one for one.
+    """
+
+    positions: Tensor
+    bounds: Bounds
+    groups: list[Group]
 
 
 @dataclass
@@ -83,6 +98,15 @@ class Layout:
     """Per member: the dropout in place of the backbone's own, or None."""
     cache: KeyValues | None = None
     """In generation: where keys and values of prompts are stored, or single tokens attend."""
+    said: Side | None = None
+    """What the decoder of an encoder-decoder reads, where that is not the input once more."""
+    said_index: np.ndarray | None = None
+    """(U,) where each of those tokens stands in `Features.targets`."""
+
+    @property
+    def read(self) -> Side:
+        """What an encoder reads."""
+        return Side(self.positions, self.token_bounds, self.groups)
 
     @property
     def loss_bounds(self) -> Bounds:
@@ -139,7 +163,8 @@ def build(
     counts = np.cumsum([0] + [len(o) for o in orders])
     token_bounds = [(int(starts[a]), int(starts[b])) for a, b in _pairs(counts)]
     sequences = np.arange(len(order))
-    spoken, spoken_lengths = None, None
+    spoken, spoken_lengths, places = None, None, None
+    begins = np.zeros(1, np.int64)
     if features.form == "sequence":
         ends = features.target_offsets
         assert ends is not None, "features of the form `sequence` have target_offsets"
@@ -169,6 +194,9 @@ def build(
     groups: list[Group] = []
     for first, last in _pairs(counts):
         groups += _groups(lengths, starts, int(first), int(last), device)
+    said = None
+    if spoken_lengths is not None:
+        said = _side(spoken_lengths, begins, counts, groups, device)
     ids = np.zeros(0, np.int64) if positions_only else features.tokens[token_index].astype(np.int64)
     segments = None
     if features.token_type is not None and not positions_only:
@@ -195,6 +223,34 @@ def build(
         one_row_per_sequence=pool in ("first", "last") and features.form != "sequence",
         streams=streams,
         dropout_rates=dropout_rates or [None] * len(members),
+        said=said,
+        said_index=places,
+    )
+
+
+def _side(
+    lengths: np.ndarray,
+    starts: np.ndarray,
+    counts: np.ndarray,
+    groups: list[Group],
+    device: torch.device,
+) -> Side:
+    """Tokens that are said, in groups of the sequences that are read together."""
+    positions = np.arange(int(starts[-1])) - np.repeat(starts[:-1], lengths)
+    return Side(
+        _tensor(positions, device),
+        [(int(starts[a]), int(starts[b])) for a, b in _pairs(counts)],
+        [
+            _group(
+                lengths,
+                starts,
+                one.first,
+                one.last,
+                int(lengths[one.first : one.last].max()),
+                device,
+            )
+            for one in groups
+        ],
     )
 
 

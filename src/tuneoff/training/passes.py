@@ -34,9 +34,7 @@ class Passes:
         self.entry = 0
         if self.family is not None and training.cache_frozen_prefix:
             lowest = min(member.lowest_block for member in members)
-            self.entry = entry_of(lowest, self.family.blocks)
-            if self.family.reads in ("labelled", "tokens"):
-                self.entry = min(self.entry, self.family.blocks - 1)
+            self.entry = min(entry_of(lowest, self.family.blocks), self.family.deepest)
         if self.family is None:
             self.family = Padded(backbone)
         if members[0].whole is not None:

@@ -6,7 +6,9 @@ method, not an approximation: it is noted in each run's record.
 
 `entry` names the place as `Family` does: 0 .. blocks-1 token states entering that block, `blocks`
 the rows after the last block, `blocks + 1` the features that the head reads.
-Axes: T tokens of a split, N examples, D hidden features.
+What stands there is one state per token, one per example, or, in an encoder-decoder, one per token
+that is said (`Family.kept_at`); inside its decoder two of these.
+Axes: T tokens of a split, U that are said, N examples, D hidden features.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from torch import Tensor
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.training import layout as layouts
 from tuneoff.training.features import Features
-from tuneoff.training.layout import Layout
+from tuneoff.training.layout import Kept, Layout
 
 _BUILD_TOKENS = 4096
 
@@ -41,22 +43,40 @@ class PrefixCache:
         self, backbone: Backbone, family: Any, features: Features, entry: int, memory_bytes: int
     ):
         self.entry = entry
-        self.per_token = entry < family.blocks
-        rows = len(features.tokens) if self.per_token else len(features)
-        self.states = _storage(rows, _width(backbone), _dtype(backbone), memory_bytes)
+        self.kinds: tuple[Kept, ...] = family.kept_at(entry)
+        counts = {
+            "token": len(features.tokens),
+            "said": len(features.targets),
+            "example": len(features),
+        }
+        width, dtype = _width(backbone), _dtype(backbone)
+        rows = [counts[kind] for kind in self.kinds]
+        in_memory = sum(rows) * width * dtype.itemsize <= memory_bytes
+        self.states = [_storage(count, width, dtype, in_memory) for count in rows]
         device = backbone.device
         with torch.no_grad():
             for indices in by_length(features, _BUILD_TOKENS):
                 layout = layouts.build(features, [indices], family.reads, device)
-                states = family.advance(None, layout, 0, entry).to("cpu", self.states.dtype)
-                places = layout.token_index if self.per_token else layout.order
-                self.states[torch.from_numpy(places)] = states
+                made = family.advance(None, layout, 0, entry)
+                parts = made if isinstance(made, tuple) else (made,)
+                for kind, into, part in zip(self.kinds, self.states, parts, strict=True):
+                    into[_places(layout, kind)] = part.to("cpu", into.dtype)
         self.device = device
 
-    def take(self, layout: Layout) -> Tensor:
-        """The states of a layout's tokens (or sequences), in its order."""
-        places = layout.token_index if self.per_token else layout.order
-        return self.states[torch.from_numpy(places)].to(self.device, non_blocking=True)
+    def take(self, layout: Layout) -> Tensor | tuple[Tensor, ...]:
+        """The states of what a layout holds, in its order, as `Family.advance` takes them."""
+        parts = tuple(
+            states[_places(layout, kind)].to(self.device, non_blocking=True)
+            for kind, states in zip(self.kinds, self.states, strict=True)
+        )
+        return parts if len(parts) > 1 else parts[0]
+
+
+def _places(layout: Layout, kind: Kept) -> Tensor:
+    """Where a layout's states stand in the split's."""
+    places = {"token": layout.token_index, "said": layout.said_index, "example": layout.order}[kind]
+    assert places is not None, "this layout has nothing that is said"
+    return torch.from_numpy(places)
 
 
 def by_length(features: Features, tokens: int) -> Iterator[np.ndarray]:
@@ -84,10 +104,9 @@ def _dtype(backbone: Backbone) -> torch.dtype:
     return dtype
 
 
-def _storage(rows: int, width: int, dtype: torch.dtype, memory_bytes: int) -> Tensor:
-    """(rows, width), in memory or, beyond the limit, in a temporary memory-mapped file that goes
-    with the process."""
-    if rows * width * dtype.itemsize <= memory_bytes:
+def _storage(rows: int, width: int, dtype: torch.dtype, in_memory: bool) -> Tensor:
+    """(rows, width), in memory or in a temporary memory-mapped file that goes with the process."""
+    if in_memory or rows == 0:
         return torch.empty((rows, width), dtype=dtype)
     folder = Path(tempfile.mkdtemp(prefix="tuneoff-prefix-"))
     path = folder / "states.bin"

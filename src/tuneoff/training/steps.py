@@ -1,9 +1,9 @@
 """Steps: a backbone reads prompts, then one new token per text at a time, with what it has read
 kept.
 
-`FamilySteps` writes with all members at once through a family's padding-free forward;
-`ModelSteps` goes through the Hugging Face model's own forward, one member alone: encoder-decoders,
-and decoders without a family.
+`FamilySteps` writes with all members at once through a decoder family's padding-free forward, as
+`two_stacks.TwoStackSteps` does through an encoder-decoder's; `ModelSteps` goes through the Hugging
+Face model's own forward, one member alone, where there is no family.
 Axes: K members, P prompts, N rows (texts: members, their prompts, the prompts' beams, nested in
 this order), V vocabulary.
 """
@@ -58,6 +58,10 @@ class Steps(Protocol):
 def steps_of(backbone: Backbone, family: Any, members: int) -> AbstractContextManager[Steps]:
     """The steps of a backbone for one batch of prompts, as a context."""
     if isinstance(family, Family):
+        if backbone.kind == "encoder_decoder":
+            from tuneoff.training.two_stacks import TwoStackSteps
+
+            return TwoStackSteps(family, members)
         return FamilySteps(family, members)
     assert members == 1, "a model's own forward knows of one member's rows"
     return ModelSteps(backbone)
@@ -85,17 +89,9 @@ class FamilySteps:
 
     @torch.no_grad()
     def begin(self, prompts: Prompts, room: int, beams: int) -> Tensor:
-        lengths = np.array([len(prompt) for prompt in prompts])
-        features = Features(
-            np.concatenate([np.asarray(prompt, np.int32) for prompt in prompts]),
-            np.concatenate([[0], np.cumsum(lengths)]),
-            np.zeros(len(prompts), np.int64),
-        )
-        assert (np.diff(lengths) <= 0).all(), "prompts stand longest first, as layouts do"
-        every = [np.arange(len(prompts))] * self.members
-        layout = layouts.build(features, every, "last", self.device)
-        length_S = torch.from_numpy(np.tile(lengths, self.members)).to(self.device)
-        layout.cache = self.cache = KeyValues(self.family.blocks, length_S, layout)
+        layout = layout_of(prompts, self.members, self.device)
+        length_S = layout.lengths
+        layout.cache = self.cache = KeyValues(self.family.blocks, length_S, layout.positions)
         logits: Tensor = self.family.forward(layout)
         self.cache.open(room - 1, beams)  # the last new token is not read again
         self.positions = length_S.repeat_interleave(beams)
@@ -104,30 +100,8 @@ class FamilySteps:
 
     @torch.no_grad()
     def advance(self, tokens: Tensor) -> Tensor:
-        edges = np.searchsorted(self.owner, np.arange(self.members + 1)).tolist()
-        bounds = list(itertools.pairwise(edges))
-        layout = Layout(
-            ids=tokens,
-            positions=self.positions,
-            token_type=None,
-            token_bounds=bounds,
-            row_bounds=bounds,
-            rows=torch.arange(len(tokens), device=self.device),
-            targets=tokens,
-            form="token",
-            lengths=torch.ones_like(tokens),
-            sequence_of_loss=np.arange(len(tokens)),
-            decoder_targets=None,
-            decoder_lengths=None,
-            sequence_bounds=bounds,
-            order=np.zeros(0, np.int64),
-            token_index=np.zeros(0, np.int64),
-            groups=[],
-            one_row_per_sequence=False,
-            streams=None,
-            dropout_rates=[None] * self.members,
-            cache=self.cache,
-        )
+        layout = single_tokens(tokens, self.positions, self.owner, self.members)
+        layout.cache = self.cache
         logits: Tensor = self.family.forward(layout)
         self.cache.step()
         self.positions = self.positions + 1
@@ -140,6 +114,45 @@ class FamilySteps:
 
     def reorder(self, rows: Tensor) -> None:
         self.cache.reorder(rows)
+
+
+def layout_of(prompts: Prompts, members: int, device: torch.device) -> Layout:
+    """The layout in which each of so many members reads all prompts."""
+    lengths = np.array([len(prompt) for prompt in prompts])
+    assert (np.diff(lengths) <= 0).all(), "prompts stand longest first, as layouts do"
+    features = Features(
+        np.concatenate([np.asarray(prompt, np.int32) for prompt in prompts]),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.zeros(len(prompts), np.int64),
+    )
+    return layouts.build(features, [np.arange(len(prompts))] * members, "last", device)
+
+
+def single_tokens(tokens: Tensor, positions: Tensor, owner: np.ndarray, members: int) -> Layout:
+    """One new token per row, (N,), of the members `owner`, (N,) ascending."""
+    edges = np.searchsorted(owner, np.arange(members + 1)).tolist()
+    bounds = list(itertools.pairwise(edges))
+    return Layout(
+        ids=tokens,
+        positions=positions,
+        token_type=None,
+        token_bounds=bounds,
+        row_bounds=bounds,
+        rows=torch.arange(len(tokens), device=tokens.device),
+        targets=tokens,
+        form="token",
+        lengths=torch.ones_like(tokens),
+        sequence_of_loss=np.arange(len(tokens)),
+        decoder_targets=None,
+        decoder_lengths=None,
+        sequence_bounds=bounds,
+        order=np.zeros(0, np.int64),
+        token_index=np.zeros(0, np.int64),
+        groups=[],
+        one_row_per_sequence=False,
+        streams=None,
+        dropout_rates=[None] * members,
+    )
 
 
 class ModelSteps:

@@ -6,6 +6,7 @@ Axes: T tokens, R rows that the head reads, D hidden features, C classes or voca
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.sites import Site
-from tuneoff.training.layout import Layout, Pool
+from tuneoff.training.layout import Kept, Layout, Pool
 
 
 class Family:
@@ -42,7 +43,17 @@ class Family:
         """Which rows the head reads."""
         if self.marks_spans:
             return "tokens"
-        return "labelled" if self.backbone.head == "causal_lm" else self.pool
+        speaks = self.backbone.head in ("causal_lm", "seq2seq_lm")
+        return "labelled" if speaks else self.pool
+
+    @property
+    def deepest(self) -> int:
+        """The last place whose states can be kept: of each token, or of the one row per example."""
+        return self.blocks - 1 if self.reads in ("labelled", "tokens") else self.blocks + 1
+
+    def kept_at(self, entry: int) -> tuple[Kept, ...]:
+        """What stands at a place: what each of its states is of, one for each tensor there."""
+        return ("token",) if entry < self.blocks else ("example",)
 
     def site(self, name: str) -> Site:
         """A site of the headless model by its name there."""
@@ -94,8 +105,13 @@ class Family:
         return self.logits(features, layout)
 
     def _block(self, index: int, h: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
+        return self._saving(lambda states: self.block(index, states, layout, rows), h, layout)
+
+    def _saving(self, block: Callable[[Tensor], Tensor], h: Tensor, layout: Layout) -> Tensor:
+        """A block's states, from `h`; with gradient checkpointing all in between is computed again
+        in the backward pass, with the same dropout."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled() and layout.streams):
-            return self.block(index, h, layout, rows)
+            return block(h)
         streams = layout.streams
         begin = [stream.state() for stream in streams]
         first = True
@@ -104,12 +120,12 @@ class Family:
             nonlocal first
             if first:
                 first = False
-                return self.block(index, h, layout, rows)
+                return block(h)
             now = [stream.state() for stream in streams]
             for stream, state in zip(streams, begin, strict=True):
                 stream.restore(state)
             try:  # torch ends a recomputation by an exception once it has what it needs
-                return self.block(index, h, layout, rows)
+                return block(h)
             finally:
                 for stream, state in zip(streams, now, strict=True):
                     stream.restore(state)
