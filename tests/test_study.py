@@ -177,6 +177,10 @@ def test_every_fault_at_once_with_path_line_and_nearest_name(tmp_path: Path) -> 
             "4-bit weights only",
         ),
         ({"tuning.seed": 0}, "tuning.seed", "must not be one of the study's seeds"),
+        ({"tuning.halving": 4}, "tuning.halving", "there are 3 (tuning.probes)"),
+        ({"tuning.probes": 0, "tuning.halving": 2}, "tuning.halving", "there are 0"),
+        ({"tuning.halving": 1}, "tuning.halving", "2"),
+        ({"tuning.halving": "3"}, "tuning.halving", "whole number"),
         (
             {"methods[1]": "qlora", "backbones[0].quantization": "int8"},
             "methods[1]",

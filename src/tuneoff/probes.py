@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tuneoff import registry
 from tuneoff.fit import Inspect, head_of, shape
@@ -22,13 +22,23 @@ from tuneoff.study import Study, Training, Tuning
 class Choice:
     """The learning rate that probes chose.
 
-    curve: (rate, validation score or None where the probe failed), by rate; at_edge: the best rate
-    is the lowest or highest that was tried, so that a better one may lie beyond.
+    curve: (rate, validation score or None where the probe failed or was stopped at a rung), by
+    rate; at_edge: the best rate is the lowest or highest that was tried, so that a better one may
+    lie beyond.
     """
 
     rate: float
     curve: tuple[tuple[float, float | None], ...]
     at_edge: bool
+
+
+class Score(NamedTuple):
+    """A probe on the validation split; less is better. rows: of the split."""
+
+    value: float
+    loss: float
+    rate: float
+    rows: int
 
 
 def expand_probes(study: Study, inspect: Inspect = shape) -> list[RunSpec]:
@@ -85,8 +95,9 @@ def choose_rates(study: Study, rows: Iterable[Mapping[str, Any]]) -> dict[Contes
 
     Scores within one standard error of the best (of a share of the validation rows) count as ties:
     in a short probe several rates may still answer the largest class, and a row more or less says
-    nothing. Ties go to the lower validation loss, then to the lower rate. A contest whose probes
-    all failed is left out: its method keeps its default rate.
+    nothing. Ties go to the lower validation loss, then to the lower rate. Probes that were stopped
+    at a rung (`halving.py`) are not compared with those that came to their end. A contest without
+    one that did is left out: its method keeps its default rate.
     """
     metric = {
         (backbone.name, task.name): task.selection_metric(head_of(backbone, task))
@@ -101,14 +112,13 @@ def choose_rates(study: Study, rows: Iterable[Mapping[str, Any]]) -> dict[Contes
     choices = {}
     for contest, probes in tried.items():
         name = metric[contest.backbone, contest.task]
-        choice = _choice(probes, name, registry.get("metrics", name).higher_is_better)
+        choice = _choice(probes, name)
         if choice is not None:
             choices[contest] = choice
     return choices
 
 
-def _choice(probes: list[Mapping[str, Any]], metric: str, higher: bool) -> Choice | None:
-    sign = -1.0 if higher else 1.0
+def _choice(probes: list[Mapping[str, Any]], metric: str) -> Choice | None:
     scored = []
     curve: dict[float, float | None] = {}
     for probe in probes:
@@ -116,17 +126,36 @@ def _choice(probes: list[Mapping[str, Any]], metric: str, higher: bool) -> Choic
         curve[rate] = None
         if probe["status"] == "done":
             values = probe["metrics"]["validation"]
-            curve[rate] = float(values[metric])
-            rows = (probe.get("data") or {}).get("validation", 0)
-            scored.append((sign * values[metric], values.get("loss", 0.0), rate, rows))
+            curve[rate] = values[metric]
+            scored.append(score_of(probe, values, metric))
     if not scored:
         return None
-    top = min(scored)
-    near = top[0] + _standard_error(abs(top[0]), top[3])
-    best = min((loss, rate) for score, loss, rate, _ in scored if score <= near)[1]
+    best = leader(scored).rate
     rates = sorted(curve)
     edge = len(rates) > 1 and best in (rates[0], rates[-1])
     return Choice(best, tuple((rate, curve[rate]) for rate in rates), edge)
+
+
+def score_of(probe: Mapping[str, Any], values: Mapping[str, Any], metric: str) -> Score:
+    """How a probe stands with these scores on the validation split; what is not finite (null in
+    its line) is worst."""
+    sign = -1.0 if registry.get("metrics", metric).higher_is_better else 1.0
+    value, loss = values[metric], values.get("loss", 0.0)
+    return Score(
+        math.inf if value is None else sign * value,
+        math.inf if loss is None else loss,
+        float(probe["learning_rate"]),
+        (probe.get("data") or {}).get("validation", 0),
+    )
+
+
+def leader(scores: Iterable[Score]) -> Score:
+    """The best: of those within one standard error of the best value, the one of lowest loss, then
+    of lowest rate."""
+    found = list(scores)
+    top = min(found)
+    near = top.value + _standard_error(abs(top.value), top.rows)
+    return min((one for one in found if one.value <= near), key=lambda one: (one.loss, one.rate))
 
 
 def _standard_error(share: float, rows: int) -> float:

@@ -122,6 +122,37 @@ def test_every_run_is_in_one_cohort_and_seeds_are_spread(folder: Path) -> None:
     assert len(heads.run_ids) == 3  # they share the cached prefix
 
 
+def test_halved_probes_are_planned_rung_by_rung(folder: Path) -> None:
+    """27 probes of 54 steps, halving 3: at step 2 the best 9 go on, as if they had been told to."""
+    changes = {"methods": ["lora", "full"], "training": {"max_steps": 108, "batch_size": 8}}
+    whole = plan(folder, tuning={"probes": 27}, **changes)
+    halved = study(folder, tuning={"probes": 27, "halving": 3}, **changes)
+    first = make_plan(halved, machine=MACHINE)
+    assert {cohort.until for cohort in first.cohorts_of("probe")} == {2}
+    assert {cohort.until for cohort in first.cohorts_of("run")} == {None}
+    assert first.seconds < whole.seconds
+    for race in first.races.values():
+        assert race.share * 27 + race.later == pytest.approx(3.0)
+    own = [spec for spec in first.runs("probe") if spec.method.name == "full"]
+    lines = [
+        {
+            "run_id": spec.run_id,
+            "learning_rate": spec.learning_rate,
+            "status": "stopped",
+            "rungs": [{"step": 2, "validation": {"accuracy": 0.5, "loss": float(place)}}],
+        }
+        for place, spec in enumerate(own)
+    ]
+    second = make_plan(halved, machine=MACHINE, probes=lines, earlier=first.to_json())
+    todo = {cohort.until: set[str]() for cohort in second.cohorts_of("probe")}
+    for cohort in second.cohorts_of("probe"):
+        todo[cohort.until] |= set(cohort.run_ids)
+    assert todo[6] == {spec.run_id for spec in own[:9]}
+    assert len(todo[2]) == 27  # lora's, as planned before
+    kept = {cohort.id: cohort for cohort in first.cohorts}
+    assert all(kept[c.id] == c for c in second.cohorts_of("probe") if c.until == 2)
+
+
 def test_plans_are_the_same_every_time(folder: Path) -> None:
     assert plan(folder).to_json() == plan(folder).to_json()
 

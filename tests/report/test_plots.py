@@ -9,7 +9,7 @@ from tuneoff.report.contents import Contest, Run
 from tuneoff.report.plots.bars import draw_training_time
 from tuneoff.report.plots.confusion import confusion, largest_confusions
 from tuneoff.report.plots.curves import mean_line
-from tuneoff.report.plots.rates import rate_curves
+from tuneoff.report.plots.rates import draw_rates, rate_curves
 from tuneoff.report.plots.style import house_style, looks, short
 from tuneoff.report.plots.trade import draw_trade
 
@@ -78,6 +78,26 @@ def test_edge_of_the_probed_rates_is_noticed(
     assert curve.chosen == chosen
     assert curve.at_edge == edge
     assert sum(not found for found in curve.scores.values()) == scores.count(None)
+
+
+def test_a_rate_that_was_stopped_early_is_told_apart() -> None:
+    rungs = [{"step": 3, "validation": {"accuracy": 0.95, "loss": 0.1}}]
+    early = run(1, learning_rate=1e-2, status="stopped", rungs=rungs)
+    judged = contest(probes=[probe(1e-4, 0.9), probe(1e-3, None), early])
+    (curve,) = rate_curves(judged)
+    assert curve.chosen == 1e-4  # among those that came to their end
+    assert curve.at_edge
+    assert curve.stopped == {1e-2: (3, 0.95)}
+    with house_style():
+        plot = draw_rates(judged, looks(["lora"]))
+    assert plot is not None
+    assert "stopped early" in plot.note
+    tips = sorted(tip.split(": ")[1] for tip in plot.tips.values())
+    assert tips == ["90.0 %", "failed", "stopped at step 3, 95.0 % there"]
+    with house_style():
+        plain = draw_rates(contest(probes=[probe(1e-4, 0.9)]), looks(["lora"]))
+    assert plain is not None
+    assert "stopped early" not in plain.note
 
 
 def test_the_rate_of_the_runs_is_what_was_chosen() -> None:

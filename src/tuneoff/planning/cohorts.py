@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tuneoff.halving import Race
 from tuneoff.planning.duration import caches_prefix
 from tuneoff.planning.prediction import Prediction
 from tuneoff.planning.survey import Survey, backbone_key
@@ -34,7 +35,8 @@ class Cohort:
 
     micro_batch_tokens: most tokens in one pass, all members together (None: whole batches);
     dequantized_gb: of 4-bit weights, kept in full too; retries: what went wrong so far, in words;
-    failures: how often it ended with nothing gained.
+    failures: how often it ended with nothing gained; until: the step of the rung at which probes
+    stop (None: they train to their end).
     """
 
     id: str
@@ -46,6 +48,7 @@ class Cohort:
     dequantized_gb: float | None = None
     retries: tuple[str, ...] = ()
     failures: int = 0
+    until: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -81,30 +84,36 @@ def compose(
     kept: Sequence[Cohort],
     finished: Collection[str],
     first_number: int = 0,
+    races: Collection[Race] = (),
 ) -> list[Cohort]:
     """The cohorts of all unfinished runs, in order.
 
-    kept: cohorts of an earlier plan; one that still has something to do stays as it is.
+    kept: cohorts of an earlier plan; one that still has something to do stays as it is; races: how
+    far probes train before the next of them are stopped.
     """
+    race = {run: one for one in races for run in one.due}
+    until = {run: one.until for run, one in race.items()}
     wanted = {spec.run_id: spec for spec in specs}
     stay = [
         cohort
         for cohort in kept
         if all(run in wanted for run in cohort.run_ids)
         and any(run not in finished for run in cohort.run_ids)
+        and all(until.get(run) == cohort.until for run in cohort.run_ids if run not in finished)
     ]
     placed = {run for cohort in stay for run in cohort.run_ids}
     groups: dict[tuple[Any, ...], list[RunSpec]] = {}
     for spec in specs:
         if spec.run_id in placed or spec.run_id in finished or predictions[spec.run_id].reason:
             continue
-        groups.setdefault(_group_key(spec, survey, device), []).append(spec)
+        key = (until.get(spec.run_id), *_group_key(spec, survey, device))
+        groups.setdefault(key, []).append(spec)
     made: list[Cohort] = []
     number = first_number
     for group in groups.values():
         for members in _chunks(group, survey, predictions, device, memory_bytes):
-            ids = tuple(spec.run_id for spec in members)
-            made.append(_cohort(f"c{number}", group[0].kind, ids, predictions, device))
+            runs = {spec.run_id: race.get(spec.run_id) for spec in members}
+            made.append(_cohort(f"c{number}", group[0].kind, runs, predictions, device))
             number += 1
     return _ordered([*stay, *made], wanted)
 
@@ -159,11 +168,19 @@ def _chunks(
 
 
 def _cohort(
-    name: str, kind: str, ids: tuple[str, ...], predictions: Mapping[str, Prediction], device: str
+    name: str,
+    kind: str,
+    races: Mapping[str, Race | None],
+    predictions: Mapping[str, Prediction],
+    device: str,
 ) -> Cohort:
-    parts = [predictions[run] for run in ids]
+    """races: of each member that is a probe."""
+    parts = [predictions[run] for run in races]
     shared = max(part.duration.shared for part in parts)
-    seconds = shared + sum(part.duration.total - part.duration.shared for part in parts)
+    seconds = shared + sum(
+        (race.share if race else 1.0) * (part.duration.total - part.duration.shared)
+        for part, race in zip(parts, races.values(), strict=True)
+    )
     if device == "cuda":
         seconds /= min(len(parts), 8)  # small members fill what one leaves idle
     memory = max(part.memory_bytes - part.memory.own for part in parts)
@@ -172,11 +189,12 @@ def _cohort(
     return Cohort(
         name,
         kind,
-        ids,
+        tuple(races),
         seconds,
         memory,
         micro_batch_tokens=min(tokens) * len(parts) if tokens else None,
         dequantized_gb=parts[0].dequantized_gb,
+        until=next((race.until for race in races.values() if race), None),
     )
 
 

@@ -9,10 +9,13 @@ they are when a study goes on or is extended, so that the numbers are the same t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from tuneoff.fit import head_of
+from tuneoff.halving import Race, race
 from tuneoff.planning.cohorts import Cohort, compose
+from tuneoff.planning.duration import steps_of
 from tuneoff.planning.machine import Machine, measure
 from tuneoff.planning.prediction import Prediction, predict
 from tuneoff.planning.survey import Survey, survey
@@ -29,7 +32,7 @@ FORMAT = 1
 class Plan:
     """specs: probes and runs by run_id, in the study's order; cohorts: what is still to do, in
     order; final: learning rates are known, so that the runs' cohorts are fixed; workers: processes
-    side by side."""
+    side by side; races: where each contest's probes stand."""
 
     study: str
     machine: Machine
@@ -40,6 +43,14 @@ class Plan:
     finished: frozenset[str]
     final: bool
     workers: int
+    races: Mapping[Contest, Race] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> frozenset[str]:
+        """What the cohorts leave out: the finished, and probes that wait or race no more."""
+        due = {run for race in self.races.values() for run in race.due}
+        idle = {spec.run_id for spec in self.runs("probe")} - due
+        return self.finished | idle
 
     def runs(self, kind: str) -> list[RunSpec]:
         """The `probe`s or the `run`s."""
@@ -50,9 +61,19 @@ class Plan:
         return [cohort for cohort in self.cohorts if cohort.kind == kind]
 
     @property
+    def later_seconds(self) -> float:
+        """Predicted time of what probes train after the next rung."""
+        durations = [
+            race.later * self.predictions[race.racing[0]].duration.total
+            for race in self.races.values()
+            if race.later
+        ]
+        return sum(durations) / self.workers
+
+    @property
     def seconds(self) -> float:
         """Predicted time of what is still to do, on this plan's workers."""
-        return self.span(self.cohorts)
+        return self.span(self.cohorts) + self.later_seconds
 
     def span(self, cohorts: Sequence[Cohort]) -> float:
         """Time of some cohorts side by side."""
@@ -112,6 +133,7 @@ def make_plan(
     rates: Mapping[Contest, float] | None = None,
     earlier: Mapping[str, Any] | None = None,
     finished: Collection[str] = (),
+    probes: Sequence[Mapping[str, Any]] = (),
     profiles: Sequence[Mapping[str, Any]] = (),
     known: Survey | None = None,
     machine: Machine | None = None,
@@ -120,9 +142,10 @@ def make_plan(
     """Everything that the study asks for.
 
     rates: found by probes; None while they are not, and runs are then planned at default rates.
-    earlier: the folder's plan.json; finished: run ids with a result; profiles: lines of
-    profiles.jsonl, which calibrate the predictions; known: an earlier survey of the same study;
-    force: try what is predicted not to fit.
+    earlier: the folder's plan.json; finished: run ids with a result; probes: lines of
+    probes.jsonl, which say who is still in the race; profiles: lines of profiles.jsonl, which
+    calibrate the predictions; known: an earlier survey of the same study; force: try what is
+    predicted not to fit.
 
     Raises StudyError, BackboneError and DataError for what cannot be run.
     """
@@ -130,8 +153,8 @@ def make_plan(
     from tuneoff.probes import expand_probes
 
     check_fit(study)
-    probes = expand_probes(study)
-    specs = {spec.run_id: spec for spec in [*probes, *expand(study, rates)]}
+    probing = expand_probes(study)
+    specs = {spec.run_id: spec for spec in [*probing, *expand(study, rates)]}
     facts = known or survey(list(specs.values()))
     device = next(iter(specs.values())).device
     machine = machine or measure(device, study.budget.memory_gb)
@@ -142,8 +165,21 @@ def make_plan(
     if force:
         predictions = {run: _forced(one) for run, one in predictions.items()}
     kept = [Cohort.of(one) for one in (earlier or {}).get("cohorts", ())]
-    final = rates is not None or not probes
+    final = rates is not None or not probing
+    races = {} if final else _races(study, probing, facts, predictions, probes, finished)
     number = 1 + max((int(cohort.id[1:].split(".")[0]) for cohort in kept), default=-1)
+    plan = Plan(
+        study.name,
+        machine,
+        facts,
+        specs,
+        predictions,
+        cohorts=(),
+        finished=frozenset(finished),
+        final=final,
+        workers=machine.gpus or study.budget.workers or machine.cores,
+        races=races,
+    )
     cohorts = compose(
         list(specs.values()),
         facts,
@@ -151,21 +187,35 @@ def make_plan(
         device,
         int(machine.memory_bytes * 0.9),
         kept,
-        finished,
+        plan.settled,
         number,
+        races.values(),
     )
-    workers = machine.gpus or study.budget.workers or machine.cores
-    return Plan(
-        study.name,
-        machine,
-        facts,
-        specs,
-        predictions,
-        tuple(cohorts),
-        frozenset(finished),
-        final,
-        workers,
-    )
+    return replace(plan, cohorts=tuple(cohorts))
+
+
+def _races(
+    study: Study,
+    probes: Sequence[RunSpec],
+    facts: Survey,
+    predictions: Mapping[str, Prediction],
+    rows: Sequence[Mapping[str, Any]],
+    finished: Collection[str],
+) -> dict[Contest, Race]:
+    """Where the probes of each contest stand; where none are stopped early, all go to their end."""
+    lines = {row["run_id"]: row for row in rows}
+    out = {run for run, one in predictions.items() if one.reason} | set(finished)
+    found: dict[Contest, list[RunSpec]] = {}
+    for probe in probes:
+        found.setdefault(probe.contest, []).append(probe)
+    races = {}
+    for contest, group in found.items():
+        first = group[0]
+        steps = steps_of(first, facts.of_data(first))
+        metric = first.task.selection_metric(head_of(first.backbone, first.task))
+        ids = [probe.run_id for probe in group]
+        races[contest] = race(ids, study.tuning.halving, steps, lines, out, metric)
+    return races
 
 
 def _costs(profiles: Sequence[Mapping[str, Any]]) -> dict[Contest, Mapping[str, Any]]:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tuneoff.runs import RunSpec
 
 
+_STATE_BYTES = 16
+"""Of a trained parameter of a probe that waits at a rung: value, best value, AdamW's moments."""
+
+
 def render(plan: Plan, console: Console) -> None:
     """What will run, what it is expected to take, and what will not fit."""
     from rich.markup import escape
@@ -21,7 +25,7 @@ def render(plan: Plan, console: Console) -> None:
     machine = plan.machine
     name = escape(machine.name)
     device = name if machine.gpus else f"{machine.cores} cores of {name}"
-    todo = [run for cohort in plan.cohorts for run in cohort.run_ids if run not in plan.finished]
+    todo = [run for cohort in plan.cohorts for run in cohort.run_ids if run not in plan.settled]
     console.print(f"[bold]{plan.study}[/]: {_count(plan)}", highlight=False)
     console.print(
         f"{device}; {machine.memory_bytes / 1e9:.1f} GB free; "
@@ -119,7 +123,9 @@ def _notes(plan: Plan, console: Console) -> None:
 
 
 def _times(plan: Plan) -> list[str]:
-    probing = sum(cohort.seconds for cohort in plan.cohorts_of("probe"))
-    parts = [f"of which {minutes(plan.span(plan.cohorts_of('probe')))} probes"] if probing else []
+    probing = plan.span(plan.cohorts_of("probe")) + plan.later_seconds
+    parts = [f"of which {minutes(probing)} probes"] if probing else []
     disk = sum(4 * plan.survey.method(spec).trainable for spec in plan.runs("run"))
+    waiting = {run for race in plan.races.values() if race.until for run in race.racing}
+    disk += sum(_STATE_BYTES * plan.survey.method(plan.specs[run]).trainable for run in waiting)
     return [*parts, f"disk {size(disk)}"]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tuneoff.errors import Problem, StudyError
 from tuneoff.registry import nearest
 from tuneoff.settings import Settings
-from tuneoff.study import Limit, MethodSpec, Study, TaskSpec, Training, load_study
+from tuneoff.study import Limit, MethodSpec, Study, TaskSpec, Training, Tuning, load_study
 from tuneoff.study_cells import Scale
 
 
@@ -72,10 +72,16 @@ def scaled(study: Study, scale: str) -> Study:
         "methods": tuple(_shorter(study, method, caps) for method in study.methods),
         "cells": cells,
         "seeds": study.seeds[: caps.seeds],
-        "tuning": study.tuning.model_copy(update={"probes": min(study.tuning.probes, caps.probes)}),
+        "tuning": _fewer(study.tuning, caps.probes),
         "conditions": study.conditions.model_copy(update={"scale": scale}),
     }
     return load_study(study.model_copy(update=update).written())
+
+
+def _fewer(tuning: Tuning, probes: int) -> Tuning:
+    """At most so many probes; too few to stop some early are all trained to their end."""
+    fewer = tuning.model_copy(update={"probes": min(tuning.probes, probes)})
+    return fewer.model_copy(update={"halving": None}) if fewer.unused() else fewer
 
 
 def described(scale: Scale) -> str:

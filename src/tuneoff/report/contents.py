@@ -135,6 +135,8 @@ class Run(_Part):
     interpolation: list[dict[str, Any]] | None = None
     """Scores between the original and the trained model."""
     history: list[dict[str, Any]] | None = None
+    rungs: list[dict[str, Any]] | None = None
+    """A probe's scores on the validation split where others were stopped, and it too perhaps."""
     best_step: int | None = None
     steps: int | None = None
     cost: dict[str, Any] | None = None

@@ -20,13 +20,16 @@ _SIGN_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class CohortOrder:
-    """What to train and where to keep it. folder: the study's; checkpoint: relative to it."""
+    """What to train and where to keep it. folder: the study's; checkpoint: relative to it; until:
+    the step of the rung at which probes stop; states: of each probe at a rung, relative too."""
 
     specs: tuple[RunSpec, ...]
     folder: Path
     checkpoint: str
     limits: Limits
     dequantized_gb: float | None = None
+    until: int | None = None
+    states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Result:
 def train(order: CohortOrder, say: Say) -> list[Result]:
     """Trains a cohort; trained tensors lie on the disk before this returns."""
     from tuneoff.training.loop import train_cohort
+    from tuneoff.training.outcome import Stage
 
     started = now()
     first = order.specs[0]
@@ -54,8 +58,9 @@ def train(order: CohortOrder, say: Say) -> list[Result]:
             say(progress)
 
     checkpoint = order.folder / order.checkpoint
+    stage = Stage(order.until, [order.folder / state for state in order.states])
     outcomes = train_cohort(
-        order.specs, material_for(first, held), checkpoint, order.limits, report
+        order.specs, material_for(first, held), checkpoint, order.limits, report, stage
     )
     results = []
     for outcome in outcomes:
@@ -82,6 +87,8 @@ def train(order: CohortOrder, say: Say) -> list[Result]:
             "notes": outcome.notes,
             "data": data_record(held.prepared.report, held.prepared.fingerprint),
         }
+        if outcome.rungs:
+            record["rungs"] = outcome.rungs
         results.append(Result(record, outcome.predictions))
     return results
 

@@ -53,7 +53,8 @@ class CohortQueue:
         self._pending: list[Cohort] = []
         self._stamps: dict[str, int] = {}
         self._underway: dict[int, Underway] = {}
-        self._recorded: set[str] = set(self.plan.finished)
+        self._recorded: set[str] = set(self.plan.settled)
+        self._rungs = {row["run_id"]: row.get("rungs") for row in self.ledger.probes()}
         self._spent, self._expected = 0.0, 0.0
 
     def run(self, cohorts: Sequence[Cohort]) -> None:
@@ -89,9 +90,15 @@ class CohortQueue:
                 checkpoint_seconds=self.checkpoint_seconds,
                 prefix_cache_bytes=self.plan.machine.memory_bytes // (4 * self.pool.size),
             )
-            folder = self.ledger.folder.absolute()
-            checkpoint = f"checkpoints/{self._checkpoint(cohort).name}"
-            order = CohortOrder(tuple(specs), folder, checkpoint, limits, cohort.dequantized_gb)
+            order = CohortOrder(
+                tuple(specs),
+                self.ledger.folder.absolute(),
+                f"checkpoints/{self._checkpoint(cohort).name}",
+                limits,
+                cohort.dequantized_gb,
+                cohort.until,
+                self._states(cohort),
+            )
             worker.holds = material_key(specs[0], cohort.dequantized_gb)
             label = specs[0].label if len(specs) == 1 else _shared_label(specs)
             self._underway[id(worker)] = Underway(label)
@@ -155,7 +162,7 @@ class CohortQueue:
 
             prune(self.ledger.folder, self.ledger.records("run"))
         self._recorded.add(spec.run_id)
-        if record["status"] != "done":
+        if record["status"] not in ("done", "stopped"):
             self.progress.note(f"{spec.label}: {record['status']}: {record['reason']}")
 
     def _recover(self, worker: Worker, cohort: Cohort, trouble: Failure | Died) -> None:
@@ -190,6 +197,8 @@ class CohortQueue:
             facts = self.plan.survey.of_data(spec)
             record["classes"] = list(facts.classes)
             record["data"] = data_record(facts.report, facts.fingerprint)
+            if self._rungs.get(run):
+                record["rungs"] = self._rungs[run]
             self._append(cohort, record, None)
         if not keep_checkpoint:
             self._checkpoint(cohort).unlink(missing_ok=True)
@@ -217,6 +226,11 @@ class CohortQueue:
         members = hashlib.sha256(" ".join(cohort.run_ids).encode()).hexdigest()[:8]
         return self.ledger.folder / "checkpoints" / f"{cohort.id}-{members}.pt"
 
+    def _states(self, cohort: Cohort) -> tuple[str, ...]:
+        """The files of the probes' states at a rung, relative to the folder."""
+        probes = cohort.run_ids if cohort.kind == "probe" else ()
+        return tuple(f"checkpoints/{_state(run)}" for run in probes)
+
     def _stamp(self, cohort: Cohort) -> int:
         """Tells a new checkpoint from an old one; 0 when there is none."""
         path = self._checkpoint(cohort)
@@ -226,6 +240,7 @@ class CohortQueue:
         """What an earlier plan left; nothing would ever go on from it."""
         mine = {self._checkpoint(cohort).name for cohort in self.plan.cohorts}
         mine |= {self._checkpoint(cohort).name for cohort in cohorts}
+        mine |= {_state(run) for race in self.plan.races.values() for run in race.racing}
         for path in (self.ledger.folder / "checkpoints").glob("*"):
             if path.name not in mine:
                 path.unlink(missing_ok=True)
@@ -238,6 +253,11 @@ class CohortQueue:
         labels = "\n".join(self.plan.specs[run].label for run in cohort.run_ids)
         with (folder / f"{cohort.id}.log").open("a", encoding="utf-8") as file:
             file.write(f"{now()}\n{labels}\n{text}\n")
+
+
+def _state(run: str) -> str:
+    """The file of a probe's state at a rung."""
+    return f"{run}.rung.pt"
 
 
 def _shared_label(specs: Sequence[RunSpec]) -> str:

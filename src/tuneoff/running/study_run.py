@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from tuneoff.errors import TuneoffError
+from tuneoff.halving import reached
 from tuneoff.ledger import Ledger, stale
 from tuneoff.planning.cohorts import Cohort
 from tuneoff.planning.machine import cores
@@ -96,6 +97,8 @@ class StudyRun:
         self.folder = ledger.folder
         self.started = time.monotonic()
         self.plan: Plan | None = None
+        self.lost: set[str] = set()
+        """Probes that this start could not bring to their end."""
         quantized = any(
             one.backbone.quantization != "none" or one.method.settings.quantization
             for one in study.placed()
@@ -116,10 +119,8 @@ class StudyRun:
             profiled = measure_all(pool, self.plan, self.ledger, self.progress)
             self.plan = self._make_plan(pool, earlier, None, self.plan)
             if not self.plan.final:
-                write_plan(self.folder, self.plan, self.plan.cohorts_of("probe"), earlier)
                 self.progress.phase("probes")
-                queue = self._queue(pool, self.plan, profiled, earlier)
-                queue.run(self.plan.cohorts_of("probe"))
+                self.plan = self._probe(pool, self.plan, profiled, earlier)
                 self.plan = self._make_plan(pool, earlier, self._rates(self.plan), self.plan)
             write_plan(self.folder, self.plan, self.plan.cohorts_of("run"))
             self._name_stale(self.plan)
@@ -128,6 +129,35 @@ class StudyRun:
             self._skip(queue, self.plan)
             queue.run(self.plan.cohorts_of("run"))
         self._conclude()
+
+    def _probe(
+        self,
+        pool: Pool,
+        plan: Plan,
+        profiled: dict[Contest, dict[str, Any]],
+        earlier: dict[str, Any] | None,
+    ) -> Plan:
+        """Trains the probes, from rung to rung where some are stopped early; -> the last plan."""
+        while cohorts := plan.cohorts_of("probe"):
+            write_plan(self.folder, plan, cohorts, earlier)
+            self._queue(pool, plan, profiled, earlier).run(cohorts)
+            lines = {row["run_id"]: row for row in self.ledger.probes()}
+            self.lost |= {
+                run
+                for cohort in cohorts
+                for run in cohort.run_ids
+                if not reached(lines.get(run), cohort.until)
+            }
+            if not any(race.until for race in plan.races.values()):
+                break
+            plan = self._make_plan(pool, earlier, None, plan)
+            for contest, race in plan.races.items():
+                if race.begun and race.due:
+                    self.progress.note(
+                        f"{' / '.join(contest)}: {len(race.racing)} of the probes go on from step "
+                        f"{race.begun}"
+                    )
+        return plan
 
     def stopped(self) -> str:
         """What a person reads after Ctrl-C."""
@@ -146,7 +176,8 @@ class StudyRun:
         settings = {
             "rates": rates,
             "earlier": earlier,
-            "finished": self._finished(),
+            "finished": self._finished() | self.lost,
+            "probes": self.ledger.probes(),
             "force": self.force,
             "profiles": self.ledger.profiles(),
             "known": before and before.survey,
@@ -212,7 +243,9 @@ class StudyRun:
             deadline=None if minutes is None else self.started + 60 * minutes,
             run_seconds=None if run_minutes is None else 60 * run_minutes,
             checkpoint_seconds=self.checkpoint_seconds,
-            later_seconds=0.0 if probing else plan.span(plan.cohorts_of("run")),
+            later_seconds=0.0
+            if probing
+            else plan.later_seconds + plan.span(plan.cohorts_of("run")),
         )
 
     def _skip(self, queue: CohortQueue, plan: Plan) -> None:

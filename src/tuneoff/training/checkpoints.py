@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tuneoff.errors import LedgerError
 from tuneoff.training.member import Member
+from tuneoff.training.outcome import Stage
 
 
 def save(path: Path, members: Sequence[Member]) -> None:
@@ -32,7 +34,10 @@ def restore(path: Path, members: Sequence[Member]) -> None:
 
     Raises LedgerError when the file holds other runs than these.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    _put_back(path, torch.load(path, map_location="cpu", weights_only=True), members)
+
+
+def _put_back(path: Path, state: dict[str, Any], members: Sequence[Member]) -> None:
     held = [one["run_id"] for one in state["members"]]
     if held != [member.spec.run_id for member in members]:
         raise LedgerError(
@@ -42,3 +47,20 @@ def restore(path: Path, members: Sequence[Member]) -> None:
     for member, one in zip(members, state["members"], strict=True):
         member.restore(one)
     torch.set_rng_state(state["torch_random"])
+
+
+def save_each(stage: Stage, members: Sequence[Member]) -> None:
+    """Write the state of every member that stopped at the rung into its file."""
+    for path, member in zip(stage.states, members, strict=bool(stage.states)):
+        if member.status == "stopped":
+            save(path, [member])
+
+
+def restore_each(stage: Stage, members: Sequence[Member]) -> None:
+    """Put back the states of the members that have a file, unless it is from beyond the rung."""
+    for path, member in zip(stage.states, members, strict=bool(stage.states)):
+        if not path.exists():
+            continue
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if stage.until is None or state["members"][0]["step"] <= stage.until:
+            _put_back(path, state, [member])

@@ -10,7 +10,7 @@ summed, so gradients never mix, and every member clips, steps and schedules for 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from tuneoff.training.evaluation import columns_of, evaluate, final_scores, join
 from tuneoff.training.interpolation import interpolated
 from tuneoff.training.layout import Layout
 from tuneoff.training.member import Member
-from tuneoff.training.outcome import Limits, Material, Outcome, Progress, Report
+from tuneoff.training.outcome import Limits, Material, Outcome, Progress, Report, Stage
 from tuneoff.training.passes import Passes
 
 _PADDED_PARTS = 4  # sorted parts of a batch where padding is computed: performance notes, section 1
@@ -42,8 +42,13 @@ def train_cohort(
     checkpoint: Path | None = None,
     limits: Limits = Limits(),
     report: Report | None = None,
+    stage: Stage = Stage(),
 ) -> list[Outcome]:
     """Train, choose the best checkpoint on the validation split, test once; in the specs' order.
+
+    stage: of probes that may be stopped early; the outcome of one that stopped at the stage's rung
+    is `stopped`, and a later call with the same state file goes on with it, whoever else is in the
+    cohort.
 
     checkpoint: file that holds the whole state of the cohort, written atomically; when it exists,
     training goes on from it, to the same final numbers bit for bit on a CPU. The caller removes it
@@ -56,6 +61,10 @@ def train_cohort(
     cohort = Cohort(specs, material, limits)
     if checkpoint is not None and checkpoint.exists():
         checkpoints.restore(checkpoint, cohort.members)
+    else:
+        checkpoints.restore_each(stage, cohort.members)
+    for member in cohort.members:
+        member.go_on(stage.until)
     saved = time.monotonic()
     cohort.begin()
     while cohort.active:
@@ -65,7 +74,7 @@ def train_cohort(
             report(
                 Progress(
                     sum(m.step for m in cohort.members),
-                    sum(m.step if m.finished else m.steps for m in cohort.members),
+                    sum(m.due for m in cohort.members),
                     losses,
                     "evaluated" if evaluated else "",
                 )
@@ -73,6 +82,9 @@ def train_cohort(
         if checkpoint is not None and time.monotonic() - saved >= limits.checkpoint_seconds:
             checkpoints.save(checkpoint, cohort.members)
             saved = time.monotonic()
+    if checkpoint is not None and len(cohort.members) > 1 and stage.until is not None:
+        checkpoints.save(checkpoint, cohort.members)  # a kill among the states changes no company
+    checkpoints.save_each(stage, cohort.members)
     return cohort.outcomes()
 
 
@@ -234,7 +246,7 @@ class Cohort:
 
     def evaluate_due(self) -> bool:
         """Evaluate the members for which it is time; keep the best; stop those that are done."""
-        due = [m for m in self.members if not m.finished and m.evaluation_due]
+        due = [m for m in self.active if m.evaluation_due or m.at_rung]
         if not due:
             return False
         if "validation" in self.material.features:
@@ -246,10 +258,15 @@ class Cohort:
                 member.seconds["evaluation"] += spent
                 metrics = member.spec.task.all_metrics
                 scores = scored(["loss"], result) | scored(metrics, result, at_the_end=False)
-                self._judge(member, scores)
+                if member.at_rung:
+                    member.rungs.append({"step": member.step, "validation": _floats(scores)})
+                if member.evaluation_due:
+                    self._judge(member, scores)
         for member in due:
             if member.step >= member.steps and not member.finished:
                 member.leave("done")
+            if member.at_rung and not member.finished:
+                member.stop_at_rung()
         self.begin()
         return True
 
@@ -262,7 +279,7 @@ class Cohort:
                 "step": member.step,
                 "epoch": member.step / member.per_epoch,
                 "train_loss": mean_loss,
-                "validation": {k: v for k, v in scores.items() if isinstance(v, float)},
+                "validation": _floats(scores),
             }
         )
         primary = self.material.selection_metric(member.spec.task)
@@ -322,6 +339,7 @@ class Cohort:
             member.reason,
             interpolation=between,
             history=member.history,
+            rungs=member.rungs,
             best_step=member.best_step if member.training.best_checkpoint else member.step,
             steps=member.step,
             trainable_parameters=member.parameters.count,
@@ -359,3 +377,8 @@ class Cohort:
                 "without dropout (cache_frozen_prefix)"
             )
         return notes
+
+
+def _floats(scores: Mapping[str, object]) -> dict[str, float]:
+    """The scores that are one number each."""
+    return {name: value for name, value in scores.items() if isinstance(value, float)}

@@ -53,6 +53,9 @@ class Member:
         self.tokens = 0
         self.seconds = {"train": 0.0, "evaluation": 0.0}
         self.history: list[dict[str, Any]] = []
+        self.rungs: list[dict[str, Any]] = []
+        self.until: int | None = None
+        """The step of the rung at which it stops; None trains to the end."""
         self.losses: list[float] = []
         self.best: list[torch.Tensor] | None = None
         self.best_score: float | None = None
@@ -78,6 +81,32 @@ class Member:
         if self.step >= self.steps:
             return True
         return self.step % (self.per_epoch if every == "epoch" else every) == 0
+
+    @property
+    def at_rung(self) -> bool:
+        """Whether the step that was just done is the one of its rung."""
+        return self.step == self.until
+
+    @property
+    def due(self) -> int:
+        """Steps after which it trains no more, as far as is known."""
+        if self.finished:
+            return self.step
+        return self.steps if self.until is None else min(self.until, self.steps)
+
+    def go_on(self, until: int | None) -> None:
+        """Train up to a rung (None: to the end), also after having stopped at one before it."""
+        self.until = until
+        if self.status == "stopped" and not self.at_rung:
+            self.finished, self.status, self.reason = False, "done", None
+
+    def stop_at_rung(self) -> None:
+        """Leave at a rung; `go_on` takes it back."""
+        self.leave(
+            "stopped",
+            f"stopped at step {self.step} of {self.steps}, a rung from which only the best probes "
+            "go on (tuning.halving)",
+        )
 
     def update(self) -> None:
         """One optimizer step from the gathered gradients: unscale, clip, step."""
@@ -107,6 +136,7 @@ class Member:
             "tokens",
             "seconds",
             "history",
+            "rungs",
             "losses",
             "best",
             "best_score",

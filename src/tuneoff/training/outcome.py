@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tuneoff.tasks import Task
     from tuneoff.training.generation import Generation
 
-Status = Literal["done", "diverged", "failed", "over_budget"]
+Status = Literal["done", "diverged", "failed", "over_budget", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of the training of probes that are stopped early (`halving.py`). until: the step of
+    the rung at which they are scored and stop (None: none, they train to their end); states: files
+    of each member's state at a rung, in the specs' order, to go on from and to leave behind."""
+
+    until: int | None = None
+    states: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
 class Progress:
     """A sign of life: steps done and due over all members still training, and the last losses."""
 
@@ -82,6 +93,8 @@ class Outcome:
     """`{"alpha": 0.5, "metrics": {split: {metric: score}}}` at each place that the study names."""
     predictions: dict[str, np.ndarray] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    rungs: list[dict[str, Any]] = field(default_factory=list)
+    """`{"step": 12, "validation": {metric: score}}` at each rung of a probe."""
     best_step: int | None = None
     steps: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)

@@ -11,13 +11,20 @@ from tuneoff.report.contents import Contest
 from tuneoff.report.plots.plot import Plot
 from tuneoff.report.plots.style import INK, Look, new_figure, plain_log_axis, short
 
+_EARLY = (
+    "Hollow, off the line: stopped early, at its score there (tuning.halving); the choice is among "
+    "the others. "
+)
+
 
 class RateCurve(NamedTuple):
-    """The probes of one method: scores by rate (empty where all probes failed), and the choice."""
+    """The probes of one method: scores by rate (empty where none came to its end), the choice, and
+    by rate the step at which a probe was stopped early, with its score there."""
 
     method: str
     scores: dict[float, list[float]]
     chosen: float | None
+    stopped: dict[float, tuple[int, float]]
 
     @property
     def means(self) -> dict[float, float]:
@@ -33,18 +40,24 @@ class RateCurve(NamedTuple):
 def rate_curves(contest: Contest) -> list[RateCurve]:
     """One curve per probed method, in the order of the verdict."""
     scores: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    stopped: dict[str, dict[float, tuple[int, float]]] = defaultdict(dict)
     for probe in contest.probes:
         if probe.learning_rate is not None:
             found = scores[probe.method][probe.learning_rate]
             value = probe.score("validation", contest.validation_metric)
             if probe.status == "done" and isinstance(value, int | float):
                 found.append(float(value))
+            last = (probe.rungs or [{}])[-1]
+            value = last.get("validation", {}).get(contest.validation_metric)
+            if probe.status == "stopped" and isinstance(value, int | float):
+                stopped[probe.method][probe.learning_rate] = (last["step"], float(value))
     order = [result.method for result in contest.ranked]
     curves = []
     known = [method for method in order if method in scores]
     for method in known + [method for method in scores if method not in known]:
         by_rate = dict(sorted(scores[method].items()))
-        curves.append(RateCurve(method, by_rate, _chosen(contest, method, by_rate)))
+        chosen = _chosen(contest, method, by_rate)
+        curves.append(RateCurve(method, by_rate, chosen, stopped[method]))
     return curves
 
 
@@ -64,12 +77,14 @@ def draw_rates(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
         + "; ".join(f"{c.method}: chosen {q.rate(c.chosen)}" for c in curves),
         figure=figure,
         note=f"Validation {q.axis_name(metric)} by learning rate. Ring: the chosen rate. Cross: "
-        "the probe failed. The test split is not used here.",
+        f"the probe failed. {_EARLY if any(c.stopped for c in curves) else ''}"
+        "The test split is not used here.",
     )
     panels = grid.flatten()
     for axes in panels[len(curves) :]:
         axes.set_visible(False)
     everything = [value for curve in curves for value in curve.means.values()]
+    everything += [value for curve in curves for _, value in curve.stopped.values()]
     worst = min if contest.validation_rises else max
     failed_place = q.axis_value(metric, worst(everything)) if everything else 0.0
     for axes, curve in zip(panels, curves, strict=False):
@@ -77,7 +92,14 @@ def draw_rates(contest: Contest, looks: Mapping[str, Look]) -> Plot | None:
         means = curve.means
         values = [q.axis_value(metric, value) for value in means.values()]
         axes.plot(list(means), values, color=look.colour, marker=look.marker, ms=4.5)
+        for rate, (step, value) in curve.stopped.items():
+            height = q.axis_value(metric, value)
+            (mark,) = axes.plot([rate], [height], "o", color=look.colour, ms=4.5, mfc="none")
+            text = f"stopped at step {step}, {q.score(metric, value)} there"
+            plot.tip(mark, f"{curve.method}, learning rate {q.rate(rate)}: {text}")
         for rate, found in curve.scores.items():
+            if rate in curve.stopped:
+                continue
             height = q.axis_value(metric, means[rate]) if found else failed_place
             form = {"mew": 0, "alpha": 0.0} if found else {"mew": 2}
             shape = "o" if found else "x"
