@@ -17,9 +17,12 @@ from typing import Any
 
 from tuneoff.halving import Race
 from tuneoff.planning.duration import caches_prefix
+from tuneoff.planning.memory import together
 from tuneoff.planning.prediction import Prediction
 from tuneoff.planning.survey import Survey, backbone_key
 from tuneoff.runs import RunSpec
+from tuneoff.training.generation import BATCH_TOKENS
+from tuneoff.training.outcome import EVALUATION_TOKENS
 
 SMALL_HIDDEN = 256
 """Up to this hidden size a step on a CPU is mostly calls: performance notes, section 2."""
@@ -34,9 +37,9 @@ class Cohort:
     a pass decide the last bits of the numbers.
 
     micro_batch_tokens: most tokens in one pass, all members together (None: whole batches);
-    dequantized_gb: of 4-bit weights, kept in full too; retries: what went wrong so far, in words;
-    failures: how often it ended with nothing gained; until: the step of the rung at which probes
-    stop (None: they train to their end).
+    evaluation_tokens, generation_tokens: the same there; dequantized_gb: of 4-bit weights, kept in
+    full too; retries: what went wrong so far, in words; failures: how often it ended with nothing
+    gained; until: the step of the rung at which probes stop (None: they train to their end).
     """
 
     id: str
@@ -45,6 +48,8 @@ class Cohort:
     seconds: float
     memory_bytes: int
     micro_batch_tokens: int | None = None
+    evaluation_tokens: int = EVALUATION_TOKENS
+    generation_tokens: int = BATCH_TOKENS
     dequantized_gb: float | None = None
     retries: tuple[str, ...] = ()
     failures: int = 0
@@ -155,16 +160,20 @@ def _chunks(
     elif device == "cpu" and not caches_prefix(spec, backbone, method):
         most = _MOST_STACKED
     chunks: list[list[RunSpec]] = []
-    used = 0
     for spec in group:
-        memory = predictions[spec.run_id].memory
-        if chunks and len(chunks[-1]) < most and used + memory.own <= memory_bytes:
-            chunks[-1].append(spec)
-            used += memory.own
+        chunk = [*chunks[-1], spec] if chunks else [spec]
+        used = _memory([predictions[one.run_id] for one in chunk])
+        if chunks and len(chunk) <= most and used <= memory_bytes:
+            chunks[-1] = chunk
         else:
             chunks.append([spec])
-            used = predictions[spec.run_id].memory_bytes
     return chunks
+
+
+def _memory(parts: Sequence[Prediction]) -> int:
+    """Bytes of a process, or on a device, with these runs together."""
+    process = max(part.memory_bytes - part.memory.total for part in parts)
+    return process + together([part.memory for part in parts])
 
 
 def _cohort(
@@ -183,16 +192,17 @@ def _cohort(
     )
     if device == "cuda":
         seconds /= min(len(parts), 8)  # small members fill what one leaves idle
-    memory = max(part.memory_bytes - part.memory.own for part in parts)
-    memory += sum(part.memory.own for part in parts)
-    tokens = [part.micro_batch_tokens for part in parts if part.micro_batch_tokens is not None]
+    batches = [part.batches for part in parts]
+    tokens = [one.training for one in batches if one.training is not None]
     return Cohort(
         name,
         kind,
         tuple(races),
         seconds,
-        memory,
+        _memory(parts),
         micro_batch_tokens=min(tokens) * len(parts) if tokens else None,
+        evaluation_tokens=min(one.evaluation for one in batches),
+        generation_tokens=min(one.generation for one in batches),
         dequantized_gb=parts[0].dequantized_gb,
         until=next((race.until for race in races.values() if race), None),
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuneoff.planning import duration, memory
 from tuneoff.planning.duration import Duration
 from tuneoff.planning.machine import Machine
-from tuneoff.planning.memory import Memory
-from tuneoff.planning.survey import Survey
+from tuneoff.planning.memory import Batches, Memory
+from tuneoff.planning.survey import DataFacts, Survey
 from tuneoff.runs import RunSpec
 
 _MARGIN = 0.9
@@ -22,13 +22,13 @@ _CACHE_SHARE = 0.25
 @dataclass(frozen=True)
 class Prediction:
     """memory_bytes: of the process (CPU) or of the device; reason: why it cannot run, or None;
-    micro_batch_tokens: the largest pass that fits, None where a whole batch does; dequantized_gb:
-    how much of 4-bit weights is kept in full too."""
+    batches: the largest passes that fit; dequantized_gb: how much of 4-bit weights is kept in full
+    too."""
 
     memory: Memory
     duration: Duration
     memory_bytes: int
-    micro_batch_tokens: int | None = None
+    batches: Batches
     reason: str | None = None
     dequantized_gb: float | None = None
 
@@ -45,24 +45,49 @@ def predict(
         time = duration.measured(spec, data, cost)
     else:
         time = duration.predict(spec, backbone, data, method, machine.flops, machine.device)
-    batch = data.batch_tokens(spec.training.batch_size)
-    tokens: int | None = None
-    while True:
-        needed = memory.predict(spec, backbone, data, method, tokens, keep or 0.0)
-        if needed.total <= room:
-            return Prediction(needed, time, base + needed.total, tokens, None, keep)
-        if tokens == data.longest:
-            break
-        tokens = max((tokens or batch) // 2, data.longest)
+
+    def needed(batches: Batches) -> Memory:
+        return memory.predict(spec, backbone, data, method, batches, keep or 0.0)
+
+    batches = _fitting(needed, spec, data, room)
+    least = needed(batches)
+    reason = None if least.total <= room else _too_large(least, base, machine)
+    return Prediction(least, time, base + least.total, batches, reason, keep)
+
+
+def _fitting(
+    needed: Callable[[Batches], Memory], spec: RunSpec, data: DataFacts, room: int
+) -> Batches:
+    """Training, evaluation and generation come one after another, so that the passes of each are
+    halved for itself, until they fit or are a single example."""
+
+    def fits(batches: Batches, work: str) -> bool:
+        found = needed(batches)
+        return found.total_of(getattr(found, work)) <= room
+
+    batches, least = Batches(), data.longest
+    while not fits(batches, "activations") and batches.training != least:
+        tokens = batches.training or data.batch_tokens(spec.training.batch_size)
+        batches = replace(batches, training=max(tokens // 2, least))
+    while not fits(batches, "evaluation") and batches.evaluation > least:
+        batches = replace(batches, evaluation=max(batches.evaluation // 2, least))
+    asked = data.generation
+    least = (asked.longest + asked.new_tokens) * asked.beams if asked else batches.generation
+    while not fits(batches, "generation") and batches.generation > least:
+        batches = replace(batches, generation=max(batches.generation // 2, least))
+    return batches
+
+
+def _too_large(needed: Memory, base: int, machine: Machine) -> str:
+    """Why a run cannot be, in a sentence."""
     parts = {name: value for name, value in needed.to_json().items() if name != "total"}
     parts["the process itself"] = base
     largest = max(parts, key=lambda name: parts[name])
-    reason = (
+    return (
         f"needs {(base + needed.total) / 1e9:.1f} GB with one example at a time (most of it "
         f"{largest.replace('_', ' ')}, {parts[largest] / 1e9:.1f} GB), and "
         f"{machine.memory_bytes / 1e9:.1f} GB are free on this machine"
     )
-    return Prediction(needed, time, base + needed.total, tokens, reason, keep)
 
 
 def dequantized_gb(spec: RunSpec, survey: Survey, machine: Machine) -> float | None:

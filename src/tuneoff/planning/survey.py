@@ -19,12 +19,21 @@ from tuneoff.runs import RunSpec
 
 if TYPE_CHECKING:
     from tuneoff.backbones.backbone import Backbone, BackboneOptions
+    from tuneoff.backbones.names import Head
     from tuneoff.data.encoded import Prepared
     from tuneoff.study import BackboneSpec
 
 
 CROSSING = ("crossattention", "EncDecAttention", "encoder_attn")
 """What modules of cross-attention are called."""
+_DROPOUT = ("hidden_dropout_prob", "resid_pdrop", "resid_dropout", "dropout_rate", "dropout")
+_ATTENTION_DROPOUT = (
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
+    "attention_dropout",
+    "dropout_rate",
+)
+"""What configurations call dropout of states, and of attention weights."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +59,29 @@ class BackboneFacts:
     blocks: int
     hidden: int
     padded: bool
-    head: str
+    head: Head
     sites: tuple[SiteFacts, ...]
     writer: int | None = None
     """The first block of an encoder-decoder's second stack, which reads what is said."""
     model_type: str = ""
     """The architecture, as transformers calls it."""
+    heads: int = 0
+    drops: bool = False
+    """Whether states are dropped in training."""
+    drops_attention: bool = False
+    """Whether attention weights are."""
 
     def share(self, site: SiteFacts, data: DataFacts) -> float:
         """Tokens that a site reads for each token of the input: what is said stands apart in an
         encoder-decoder, but keys and values of cross-attention are of the input."""
         if self.writer is None or site.block < self.writer:
             return 1.0
-        crossing = any(word in site.name for word in CROSSING)
-        reads_input = crossing and site.role in ("key", "value")
+        reads_input = self.crosses(site) and site.role in ("key", "value")
         return 1.0 if reads_input else data.said / max(1.0, data.mean_length)
+
+    def crosses(self, site: SiteFacts) -> bool:
+        """Whether a site belongs to cross-attention."""
+        return any(word in site.name for word in CROSSING)
 
     @property
     def parameters(self) -> int:
@@ -73,11 +90,22 @@ class BackboneFacts:
 
 
 @dataclass(frozen=True)
+class GenerationFacts:
+    """How answers are written. prompts: of the largest split that is answered; longest: tokens of
+    the longest prompt."""
+
+    prompts: int
+    longest: int
+    new_tokens: int
+    beams: int
+    draws: bool
+
+
+@dataclass(frozen=True)
 class DataFacts:
     """A task's data in numbers. tokens, squares: per split, sum of the lengths and of their
     squares; labelled: rows of the head per example (1 for classification); said: tokens that the
-    decoder of an encoder-decoder reads per example; written: tokens that are generated at most for
-    a row of test, in all beams together, 0 where none are."""
+    decoder of an encoder-decoder reads per example; generation: None where nothing is written."""
 
     fingerprint: str
     classes: tuple[str, ...]
@@ -88,7 +116,13 @@ class DataFacts:
     labelled: float
     report: Mapping[str, Any]
     said: float = 0.0
-    written: int = 0
+    generation: GenerationFacts | None = None
+
+    @property
+    def written(self) -> int:
+        """Tokens that are generated at most for a row of test, in all beams together."""
+        asked = self.generation
+        return asked.new_tokens * asked.beams if asked else 0
 
     @property
     def mean_length(self) -> float:
@@ -225,15 +259,15 @@ def survey(specs: list[RunSpec]) -> Survey:
 def _data_facts(spec: RunSpec) -> DataFacts:
     from tuneoff.backbones.backbone import load_tokenizer
 
-    prepared = prepared_data(spec, load_tokenizer(run_options(spec)))
+    tokenizer = load_tokenizer(run_options(spec))
+    prepared = prepared_data(spec, tokenizer)
     features = prepared.features
     train = features["train"]
     labelled = float(train.labelled(np.arange(len(train))).mean())
     said = len(train.targets) if train.form == "sequence" else len(train.tokens)
-    generation = spec.task.settings.generation_for(prepared.facts["head"])
     return DataFacts(
         said=said / max(1, len(train)),
-        written=generation.max_new_tokens * generation.num_beams if generation else 0,
+        generation=_generation_facts(spec, prepared, tokenizer),
         fingerprint=prepared.fingerprint,
         classes=tuple(prepared.facts.get("classes", ())),
         examples={name: len(one) for name, one in features.items()},
@@ -244,6 +278,24 @@ def _data_facts(spec: RunSpec) -> DataFacts:
         longest=max(int(one.lengths.max()) for one in features.values()),
         labelled=labelled,
         report=prepared.report,
+    )
+
+
+def _generation_facts(spec: RunSpec, prepared: Prepared, tokenizer: Any) -> GenerationFacts | None:
+    task = spec.task.settings
+    settings = task.generation_for(prepared.facts["head"])
+    answered = [
+        one for name, one in prepared.features.items() if name not in ("train", "validation")
+    ]
+    if settings is None or not answered:
+        return None
+    lengths = [[len(prompt) for prompt in task.prompts(one, tokenizer)] for one in answered]
+    return GenerationFacts(
+        prompts=max(map(len, lengths)),
+        longest=max((max(one, default=1) for one in lengths), default=1),
+        new_tokens=settings.max_new_tokens,
+        beams=settings.num_beams,
+        draws=settings.do_sample,
     )
 
 
@@ -294,8 +346,17 @@ def _backbone_facts(spec: RunSpec, shape: Backbone) -> BackboneFacts:
         shape.head,
         tuple(sites),
         model_type=shape.config.model_type,
+        heads=int(getattr(config, "num_attention_heads", None) or 0),
+        drops=_rate(config, _DROPOUT) > 0.0,
+        drops_attention=_rate(config, _ATTENTION_DROPOUT) > 0.0,
         writer=min(places, default=None) if shape.kind == "encoder_decoder" else None,
     )
+
+
+def _rate(config: Any, names: tuple[str, ...]) -> float:
+    """The first dropout rate that a configuration has under one of these names."""
+    found = (getattr(config, name, None) for name in names)
+    return float(next((rate for rate in found if rate is not None), 0.0))
 
 
 def _method_facts(spec: RunSpec, shape: Backbone) -> MethodFacts:

@@ -86,6 +86,8 @@ class CohortQueue:
             specs = [self.plan.specs[run] for run in cohort.run_ids]
             limits = Limits(
                 micro_batch_tokens=cohort.micro_batch_tokens,
+                evaluation_tokens=cohort.evaluation_tokens,
+                generation_tokens=cohort.generation_tokens,
                 seconds=self.run_seconds,
                 checkpoint_seconds=self.checkpoint_seconds,
                 prefix_cache_bytes=self.plan.machine.memory_bytes // (4 * self.pool.size),

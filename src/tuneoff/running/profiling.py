@@ -61,14 +61,19 @@ def measure_all(
 def _measure(pool: Pool, plan: Plan, spec: RunSpec) -> tuple[dict[str, Any], str | None]:
     """In 4 bits where the backbone is; what keeping dequantized weights does is measured apart."""
     expected = plan.predictions[spec.run_id]
-    limits = Limits(micro_batch_tokens=expected.micro_batch_tokens)
+    batches = expected.batches
+    limits = Limits(
+        micro_batch_tokens=batches.training,
+        evaluation_tokens=batches.evaluation,
+        generation_tokens=batches.generation,
+    )
     cost, reason = _fresh(pool, ProfileOrder(spec, limits, 0.0))
     kept = expected.dequantized_gb
     if cost is not None and kept:
         cost["with_dequantized_cache"], _ = _fresh(pool, ProfileOrder(spec, limits, kept))
     record = profile_record(spec, plan.machine.name, cost, reason, versions())
     record["predicted"] = {
-        "peak_memory_bytes": expected.memory.total - expected.memory.kept_dequantized,
+        "peak_memory_bytes": expected.memory.profiled,
         "train_seconds": expected.duration.training + expected.duration.prefix,
     }
     return record, reason

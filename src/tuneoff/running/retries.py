@@ -55,7 +55,13 @@ def _less_memory(cohort: Cohort, what: str, batch_tokens: int) -> list[Cohort] |
     half = before // 2
     if half >= members:  # one token each: then every example is a pass of its own
         note = f"out of memory ({what}): passes of at most {half} tokens, the batch as it was"
-        return [replace(cohort, micro_batch_tokens=half, retries=(*cohort.retries, note))]
+        smaller = replace(
+            cohort,
+            micro_batch_tokens=half,
+            evaluation_tokens=max(1, cohort.evaluation_tokens // 2),
+            generation_tokens=max(1, cohort.generation_tokens // 2),
+        )
+        return [replace(smaller, retries=(*cohort.retries, note))]
     if members > 1:
         middle = members // 2
         note = f"out of memory ({what}): a cohort of {members} became two"

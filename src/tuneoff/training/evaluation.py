@@ -24,7 +24,7 @@ from tuneoff.training.prefix import by_length
 if TYPE_CHECKING:
     from tuneoff.training.passes import Passes
 
-_TOKENS = 4096
+_LEAST_TOKENS = 512
 
 
 @torch.no_grad()
@@ -45,7 +45,9 @@ def evaluate(
     members = passes.count
     found = [_Collected(features) for _ in range(members)]
     passes.set_training(False)
-    for indices in _batches(features, max(_TOKENS // members, 512), batch_size):
+    tokens = passes.limits.evaluation_tokens
+    least = min(tokens, _LEAST_TOKENS)
+    for indices in _batches(features, max(tokens // members, least), batch_size):
         layout = layouts.build(
             features, [indices] * members, passes.reads, material.backbone.device
         )
@@ -56,6 +58,7 @@ def evaluate(
         values = None if kept is None else kept.cpu().numpy()
         for member, one in enumerate(found):
             one.add(member, layout, losses, values)
+        del logits  # or they would stand beside the next batch's
     generated: Sequence[Any] = [None] * members
     if in_text and material.generation() is not None:
         generated = written(passes, material, features, batch_size)
@@ -80,12 +83,12 @@ def written(
 
     batch_size: most examples at a time, in place of so many tokens.
     """
-    from tuneoff.training.generation import BATCH_TOKENS, generate
+    from tuneoff.training.generation import generate
 
     task, tokenizer, settings = material.task, material.backbone.tokenizer, material.generation()
     assert settings is not None
     prompts = task.prompts(features, tokenizer)
-    tokens = BATCH_TOKENS
+    tokens = passes.limits.generation_tokens
     if batch_size is not None:
         longest = max(map(len, prompts), default=0) + settings.max_new_tokens
         tokens = batch_size * longest * settings.num_beams * passes.count

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tuneoff.training.features import Features
+from tuneoff.training.generation import BATCH_TOKENS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from tuneoff.study import TaskSpec
     from tuneoff.tasks import Task
     from tuneoff.training.generation import Generation
+
+EVALUATION_TOKENS = 4096
+"""Tokens read at a time in evaluation, all members together: memory against speed."""
 
 Status = Literal["done", "diverged", "failed", "over_budget", "stopped"]
 
@@ -45,11 +49,14 @@ class Material:
 @dataclass(frozen=True)
 class Limits:
     """What a cohort may use. micro_batch_tokens: most tokens in one forward pass, all members
-    together (None: a whole batch); seconds: training time of each run; checkpoint_seconds: how
+    together (None: a whole batch); evaluation_tokens, generation_tokens: the same for evaluation,
+    and for the caches of generation; seconds: training time of each run; checkpoint_seconds: how
     often the state is saved; prefix_cache_bytes: memory for states of a frozen prefix, beyond
     which it lies in a memory-mapped file."""
 
     micro_batch_tokens: int | None = None
+    evaluation_tokens: int = EVALUATION_TOKENS
+    generation_tokens: int = BATCH_TOKENS
     seconds: float | None = None
     checkpoint_seconds: float = 30.0
     prefix_cache_bytes: int = 2 << 30
