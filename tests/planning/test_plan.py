@@ -124,7 +124,10 @@ def test_every_run_is_in_one_cohort_and_seeds_are_spread(folder: Path) -> None:
 
 def test_halved_probes_are_planned_rung_by_rung(folder: Path) -> None:
     """27 probes of 54 steps, halving 3: at step 2 the best 9 go on, as if they had been told to."""
-    changes = {"methods": ["lora", "full"], "training": {"max_steps": 108, "batch_size": 8}}
+    changes: dict[str, Any] = {
+        "methods": ["lora", "full"],
+        "training": {"max_steps": 108, "batch_size": 8},
+    }
     whole = plan(folder, tuning={"probes": 27}, **changes)
     halved = study(folder, tuning={"probes": 27, "halving": 3}, **changes)
     first = make_plan(halved, machine=MACHINE)

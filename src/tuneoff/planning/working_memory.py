@@ -85,9 +85,8 @@ def generation_bytes(spec: RunSpec, backbone: BackboneFacts, data: DataFacts, to
     keys = _keys_and_values(backbone, crossing=False)
     beside = 0.0
     if backbone.kind == "encoder_decoder":
-        beside = (
-            rows * asked.longest * (_keys_and_values(backbone, crossing=True) + backbone.hidden)
-        )
+        said = _keys_and_values(backbone, crossing=True) + backbone.hidden
+        beside = (rows if backbone.padded else prompts) * asked.longest * said
         cache = rows * asked.new_tokens * keys
         first = prompts * asked.longest * _passing(backbone, data)
     else:

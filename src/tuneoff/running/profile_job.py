@@ -119,7 +119,8 @@ def _time_prefix(cohort: Cohort, whole: Any, material: Material) -> tuple[float,
     spent = clock.seconds()
     sampled = sum(len(one.tokens) for one in material.features.values())
     seconds = spent * sum(len(one.tokens) for one in whole.values()) / sampled
-    return seconds, sum(cache.states.nbytes for cache in caches if cache is not None)
+    kept = [states for cache in caches if cache is not None for states in cache.states]
+    return seconds, sum(states.nbytes for states in kept)
 
 
 def _time_steps(cohort: Cohort) -> tuple[list[float], int, float]:
