@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks import quality_against_trainer, workloads
+from benchmarks import quality_against_trainer, tuning, workloads
 
 from tests.backbones import tiny
 from tuneoff.backbones.backbone import BackboneOptions, load
@@ -36,3 +36,18 @@ def test_quality(material):
 def test_workloads(material):
     spec = workloads.run("full", 1, 8, 1e-4, 0)
     assert "accuracy" in train_cohort([spec], material)[0].metrics["test"]
+
+
+def test_tuning(material):
+    """In float64, where company changes no choice: halved, as read from the whole grid."""
+    material.backbone.model.double()
+    material.features["validation"] = material.features["test"]
+    grid = tuning.search("all", 0, material, stopping=False)
+    halved = tuning.search("all", 0, material, stopping=True)
+    assert {line["status"] for line in grid.values()} == {"done"}
+    finalists = {name for name, line in halved.items() if line["status"] == "done"}
+    assert finalists == set(tuning.standing(grid, list(grid), material).racing)
+    assert len(finalists) == 1
+    (name,) = finalists
+    scores = [lines[name]["metrics"]["validation"]["loss"] for lines in (grid, halved)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-9)

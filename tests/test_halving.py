@@ -20,6 +20,9 @@ def test_rungs_by_hand() -> None:
     assert rungs(3, 3, 1) == ()  # one step: nothing can stop before it
     assert rungs(9, 3, 5) == ((1, 3), (2, 1))
     assert rungs(27, 3, 6) == ((1, 3), (2, 1))  # the first two would fall on one step
+    assert rungs(27, 3, 540, warmup=33) == ((33, 9), (60, 3), (180, 1))
+    assert rungs(27, 3, 540, warmup=70) == ((70, 3), (180, 1))
+    assert rungs(27, 3, 540, warmup=540) == ()
 
 
 @given(st.integers(1, 32), st.integers(2, 6), st.integers(1, 500))

@@ -3,6 +3,7 @@
 All probes train under the schedule of their whole length, so that a probe that goes on is the same
 as one that was never asked. At each rung, `steps / eta^k` for k = K .. 1 with `eta^K <= probes`,
 those still in the race are scored on the validation split, and the best `1 / eta` of them go on.
+No rung comes before the end of the warm-up, where no probe has trained at its own rate yet.
 Source: Karnin et al. 2013; Jamieson and Talwalkar, arXiv 1502.07943; Hyperband, arXiv 1603.06560.
 
 Who goes on is a function of the probes' lines alone: a study that was killed comes to the same
@@ -45,8 +46,9 @@ class Race:
     begun: int
 
 
-def rungs(probes: int, eta: int | None, steps: int) -> tuple[Rung, ...]:
-    """The rungs of so many probes of `steps` steps; rungs that would fall on one step are one."""
+def rungs(probes: int, eta: int | None, steps: int, warmup: int = 0) -> tuple[Rung, ...]:
+    """The rungs of so many probes of `steps` steps, in the first `warmup` of which the rate rises;
+    rungs that fall on one step are one."""
     if eta is None:
         return ()
     found: dict[int, int] = {}
@@ -56,7 +58,7 @@ def rungs(probes: int, eta: int | None, steps: int) -> tuple[Rung, ...]:
     keep = probes
     while power > 1:
         keep = -(-keep // eta)
-        step = max(1, round(steps / power))
+        step = max(1, warmup, round(steps / power))
         if step < steps:
             found[step] = keep
         power //= eta
@@ -70,13 +72,14 @@ def race(
     lines: Mapping[str, Line],
     out: Collection[str],
     metric: str,
+    warmup: int = 0,
 ) -> Race:
     """The race of one contest as its lines tell it.
 
-    probes: run ids; steps: of each; lines: by run id; out: probes that train no further, whatever
-    their line says (they failed, or will not fit); metric: what validation is judged by.
+    probes: run ids; steps, warmup: of each; lines: by run id; out: probes that train no further,
+    whatever their line says (they failed, or will not fit); metric: what validation is judged by.
     """
-    ladder = rungs(len(probes), eta, steps)
+    ladder = rungs(len(probes), eta, steps, warmup)
     racing, begun = list(probes), 0
     for place, rung in enumerate(ladder):
         scores = {run: _at(lines.get(run), rung.step, metric) for run in racing}

@@ -124,10 +124,8 @@ def test_every_run_is_in_one_cohort_and_seeds_are_spread(folder: Path) -> None:
 
 def test_halved_probes_are_planned_rung_by_rung(folder: Path) -> None:
     """27 probes of 54 steps, halving 3: at step 2 the best 9 go on, as if they had been told to."""
-    changes: dict[str, Any] = {
-        "methods": ["lora", "full"],
-        "training": {"max_steps": 108, "batch_size": 8},
-    }
+    training = {"max_steps": 108, "batch_size": 8, "warmup_steps": 0}
+    changes: dict[str, Any] = {"methods": ["lora", "full"], "training": training}
     whole = plan(folder, tuning={"probes": 27}, **changes)
     halved = study(folder, tuning={"probes": 27, "halving": 3}, **changes)
     first = make_plan(halved, machine=MACHINE)
@@ -146,6 +144,9 @@ def test_halved_probes_are_planned_rung_by_rung(folder: Path) -> None:
         }
         for place, spec in enumerate(own)
     ]
+    training["warmup_steps"] = 3  # no rung before its end
+    late = study(folder, tuning={"probes": 27, "halving": 3}, **changes)
+    assert {c.until for c in make_plan(late, machine=MACHINE).cohorts_of("probe")} == {3}
     second = make_plan(halved, machine=MACHINE, probes=lines, earlier=first.to_json())
     todo = {cohort.until: set[str]() for cohort in second.cohorts_of("probe")}
     for cohort in second.cohorts_of("probe"):

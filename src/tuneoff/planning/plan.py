@@ -21,6 +21,7 @@ from tuneoff.planning.prediction import Prediction, predict
 from tuneoff.planning.survey import Survey, survey
 from tuneoff.runs import Contest, RunSpec, expand
 from tuneoff.study import Study
+from tuneoff.training.schedules import warmup_steps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -214,7 +215,8 @@ def _races(
         steps = steps_of(first, facts.of_data(first))
         metric = first.task.selection_metric(head_of(first.backbone, first.task))
         ids = [probe.run_id for probe in group]
-        races[contest] = race(ids, study.tuning.halving, steps, lines, out, metric)
+        warm = warmup_steps(first.training, steps)
+        races[contest] = race(ids, study.tuning.halving, steps, lines, out, metric, warm)
     return races
 
 
