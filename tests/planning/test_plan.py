@@ -122,6 +122,31 @@ def test_every_run_is_in_one_cohort_and_seeds_are_spread(folder: Path) -> None:
     assert len(heads.run_ids) == 3  # they share the cached prefix
 
 
+@pytest.mark.parametrize("architecture", ["t5", "opt"])
+def test_what_has_a_family_is_planned_in_cohorts(folder: Path, architecture: str) -> None:
+    """T5 as BERT: seeds of small hooks together, and what stands on one cached prefix."""
+    top = {"method": "top_blocks", "k": 1}
+    methods = ["last_layer", top, "lora", "full"]
+    data = tiny_study(folder, architecture=architecture, methods=methods, seeds=[3, 4])
+    if architecture == "t5":
+        data["tasks"][0]["head_on"] = "encoder"
+    made = make_plan(load_study(data), machine=MACHINE)
+    (backbone,) = made.survey.backbones.values()
+    assert backbone.padded == (architecture == "opt")
+    together = {
+        made.specs[cohort.run_ids[0]].method.name
+        for cohort in made.cohorts
+        if len(cohort.run_ids) == 2
+    }
+    assert together == (set() if backbone.padded else {"last_layer", "top_blocks", "lora"})
+    cached = {
+        made.specs[run].method.name
+        for run, one in made.predictions.items()
+        if one.duration.prefix > 0
+    }
+    assert cached == (set() if backbone.padded else {"last_layer", "top_blocks"})
+
+
 def test_halved_probes_are_planned_rung_by_rung(folder: Path) -> None:
     """27 probes of 54 steps, halving 3: at step 2 the best 9 go on, as if they had been told to."""
     training = {"max_steps": 108, "batch_size": 8, "warmup_steps": 0}
