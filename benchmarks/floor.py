@@ -28,15 +28,16 @@ def needed(shape: str, lengths: np.ndarray, method: str) -> float:
     """Operations of one pass over the examples: `lora` (query and value) or `full`.
 
     Per token and block: 8 D^2 for query, key, value and output, 16 D^2 for the feed-forward, and
-    4 L D for scores and their product with the values. In the last block of a classifier only keys
-    and values see all tokens. The backward pass repeats the forward products for the inputs (not
-    into the embeddings, unless these are trained), and once more for trained weights.
+    4 L D for scores and their product with the values. In the last block of a classifier each head
+    reads the tokens' states themselves (4 D), and everything else is one row per sequence. The
+    backward pass repeats the forward products for the inputs (not into the embeddings, unless these
+    are trained), and once more for trained weights.
     """
     layers, hidden = SHAPES[shape]
     tokens, sequences = float(lengths.sum()), len(lengths)
     attention = 4.0 * float((lengths.astype(float) ** 2).sum()) * hidden
     block = 24.0 * hidden**2 * tokens + attention
-    last = 4.0 * hidden**2 * tokens + 20.0 * hidden**2 * sequences + 4.0 * tokens * hidden
+    last = 4.0 * hidden * (hidden // 64) * tokens + 24.0 * hidden**2 * sequences
     forward = (layers - 1) * block + last
     if method == "full":
         return 3.0 * forward

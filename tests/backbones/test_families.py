@@ -129,7 +129,9 @@ def test_logits_and_gradients_equal_transformers(architecture, head, path, tmp_p
                 continue
             if other is None:  # a tied copy: transformers lists it under its first name
                 continue
-            assert torch.allclose(parameter.grad, other, atol=close, rtol=0), f"{name}.{part}"
+            # a last block's keys need no bias: it adds the same to all scores of the one query
+            ours = torch.zeros_like(other) if parameter.grad is None else parameter.grad
+            assert torch.allclose(ours, other, atol=close, rtol=0), f"{name}.{part}"
             checked += int(other.abs().max() > 1e-9)
     assert checked > 20
     assert not left, "transformers trains more than we do"

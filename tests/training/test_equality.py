@@ -135,17 +135,24 @@ MIXED = [
     {"method": "adapter"},
     {"method": "last_layer"},
     {"method": "layernorm"},
-    {"method": "lora", "lora_dropout": 0.2, "seed": 3},
     {"method": "top_blocks"},
 ]
+DROPPING = [{"method": "lora", "lora_dropout": 0.2, "seed": 3}, {"method": "lora", "rank": 4}]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5"])
-def test_a_member_equals_its_solo_run(architecture, dropout, tmp_path):
+@pytest.mark.parametrize(
+    ("cases", "tolerance"),
+    # beside one that drops what enters its keys, a member's last block multiplies in another order,
+    # and AdamW divides its least gradients, rounding and all, by their own size
+    [(MIXED, 1e-11), (DROPPING, 1e-8)],
+    ids=["mixed", "dropping"],
+)
+def test_a_member_equals_its_solo_run(cases, tolerance, architecture, dropout, tmp_path):
     stuff = material(tmp_path, architecture)
     runs = []
-    for number, case in enumerate(MIXED):
+    for number, case in enumerate(cases):
         case = dict(case)
         training = {"dropout": dropout} | case.pop("training", {})
         run = spec(case.pop("method"), training=training, **case)
@@ -156,10 +163,11 @@ def test_a_member_equals_its_solo_run(architecture, dropout, tmp_path):
         alone = train_cohort([run], stuff)[0]
         assert member.steps == alone.steps
         ours = [h["train_loss"] for h in member.history]
-        assert np.allclose(ours, [h["train_loss"] for h in alone.history], atol=1e-11, rtol=0), (
-            run.run_id
+        theirs = [h["train_loss"] for h in alone.history]
+        assert np.allclose(ours, theirs, atol=tolerance, rtol=0), run.run_id
+        assert np.allclose(
+            member.predictions["loss"], alone.predictions["loss"], atol=100 * tolerance
         )
-        assert np.allclose(member.predictions["loss"], alone.predictions["loss"], atol=1e-9)
     losses = [tuple(h["train_loss"] for h in o.history) for o in together]
     assert len(set(losses)) == len(losses)  # negative control: members do differ
 

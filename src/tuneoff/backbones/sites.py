@@ -23,6 +23,8 @@ from tuneoff.training.streams import Stream
 
 Bounds = Sequence[tuple[int, int]]
 Kind = Literal["linear", "norm", "embedding", "other"]
+Affine = tuple[Tensor, Tensor | None]
+"""(O, I) weight and (O,) bias of x W' + b."""
 
 
 class Hook(nn.Module):
@@ -55,6 +57,11 @@ class Hook(nn.Module):
 
     def stand_ins(self) -> dict[str, Tensor] | None:
         """Parameters that stand in for the module's own, where that is all that the hook does."""
+        return None
+
+    def affine(self, site: Site) -> Affine | None:
+        """What the linear site is for this member, as one weight and bias with gradients; None
+        where it is more than that, or draws dropout."""
         return None
 
     def learning_rate_ratio(self, name: str) -> float:
@@ -106,6 +113,11 @@ class Own(Hook):
 
     def stand_ins(self) -> dict[str, Tensor]:
         return {name: value for name, value in self._parameters.items() if value is not None}
+
+    def affine(self, site: Site) -> Affine | None:
+        weight, bias = self._parameters["weight"], self._parameters.get("bias")
+        assert weight is not None
+        return weight.t() if site.transposed else weight, bias
 
     def decays(self, name: str) -> bool:
         return not self._norm and super().decays(name)
@@ -266,6 +278,19 @@ class Site:
         ):
             return type(first).fused(self, x, bounds, hooks)  # type: ignore[misc]
         return self.member_by_member(x, bounds)
+
+    def affine(self, dtype: torch.dtype) -> list[Affine] | None:
+        """The linear site as each member's weight and bias of this type; None where it is not
+        that, under autocast, or between the frozen and the trained model."""
+        if self.share != 1.0 or type(self.module).__name__ == "Linear8bitLt":
+            return None
+        found = []
+        for hook in self.hooks or [None]:
+            one = (self.weight(), self.bias) if hook is None else hook.affine(self)
+            if one is None or any(part is not None and part.dtype != dtype for part in one):
+                return None
+            found.append(one)
+        return found
 
     def member_by_member(self, x: Tensor, bounds: Bounds) -> Tensor:
         """The site without `fused`, which may call it for what it does not cover."""

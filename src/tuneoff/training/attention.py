@@ -61,18 +61,18 @@ def attend(
             q, k, v, layout.groups, heads, scale, causal and not single, single
         )  # type: ignore[no-untyped-call]
         return out
-    member_of = _member_of_group(layout)
+    member_of = member_of_group(layout)
     parts = []
     for group, member in zip(layout.groups, member_of, strict=True):
         rate = layout.rate(member, dropout) if drops else 0.0
         stream = layout.streams[member] if layout.streams is not None and rate > 0.0 else None
-        qg = q[group.first : group.last] if single else _take(q, group)
+        qg = q[group.first : group.last] if single else take(q, group)
         qg = _split(qg, group.size, 1 if single else group.length, heads)
-        kg = _split(_take(k, group), group.size, group.length, heads)
-        vg = _split(_take(v, group), group.size, group.length, heads)
+        kg = _split(take(k, group), group.size, group.length, heads)
+        vg = _split(take(v, group), group.size, group.length, heads)
         mask = _mask(group, qg, causal and not single, None if single else window)
         if single and window is not None and group.length > window:
-            mask = _last_window(group, window, qg)
+            mask = last_window(group, window, qg)
         if stream is None:
             out = F.scaled_dot_product_attention(qg, kg, vg, attn_mask=mask, scale=scale)
         else:
@@ -110,8 +110,8 @@ class _Grouped(torch.autograd.Function):
             rows = slice(group.first, group.last) if single else slice(group.start, group.end)
             qg = q[rows] if single or group.gather is None else q.index_select(0, group.gather)
             qg = _split(qg, group.size, 1 if single else group.length, heads)
-            kg = _split(_take(k, group), group.size, group.length, heads)
-            vg = _split(_take(v, group), group.size, group.length, heads)
+            kg = _split(take(k, group), group.size, group.length, heads)
+            vg = _split(take(v, group), group.size, group.length, heads)
             mask = _kernel_mask(group, qg, causal)
             og, lse = _flash(qg, kg, vg, 0.0, causal, attn_mask=mask, scale=scale)
             saved.append((qg, kg, vg, og, lse))
@@ -162,7 +162,7 @@ def _for_each_head(x: Tensor, key_heads: int, heads: int) -> Tensor:
     return grouped.repeat_interleave(heads // key_heads, dim=1).flatten(1)
 
 
-def _take(x: Tensor, group: Group) -> Tensor:
+def take(x: Tensor, group: Group) -> Tensor:
     """(B * L, d) padded rows of a group."""
     return x[group.start : group.end] if group.gather is None else x.index_select(0, group.gather)
 
@@ -192,7 +192,7 @@ def _mask(group: Group, qg: Tensor, causal: bool, window: int | None) -> Tensor 
     return order[None, None]
 
 
-def _last_window(group: Group, window: int, qg: Tensor) -> Tensor:
+def last_window(group: Group, window: int, qg: Tensor) -> Tensor:
     """For one query at each sequence's end: the last `window` tokens."""
     places = torch.arange(group.length, device=qg.device)
     if group.mask is None:
@@ -204,7 +204,7 @@ def _last_window(group: Group, window: int, qg: Tensor) -> Tensor:
     return mask.masked_fill(~seen, float("-inf"))[:, None, None, :]
 
 
-def _member_of_group(layout: Layout) -> list[int]:
+def member_of_group(layout: Layout) -> list[int]:
     """The member that each group belongs to."""
     ends = [end for _, end in layout.token_bounds]
     members, member = [], 0

@@ -300,8 +300,7 @@ def _group(
     places = np.arange(longest)
     inside = places < lengths[first:last, None]  # (B, L)
     gather = np.where(inside, starts[first:last, None] + places, begin)
-    mask = torch.zeros((size, 1, 1, longest))
-    mask.view(size, longest)[torch.from_numpy(~inside)] = float("-inf")
+    mask = np.where(inside, np.float32(0), np.float32("-inf"))[:, None, None]
     return Group(
         begin,
         end,
@@ -311,5 +310,5 @@ def _group(
         longest,
         _tensor(gather.reshape(-1), device),
         _tensor(np.flatnonzero(inside), device),
-        mask.to(device),
+        _tensor(mask, device),
     )

@@ -9,7 +9,6 @@ from transformers.activations import get_activation
 
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.families.family import Family
-from tuneoff.training.attention import attend
 from tuneoff.training.layout import Layout
 
 
@@ -52,14 +51,15 @@ class DistilBert(Family):
 
     def block(self, index: int, h_TD: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
         query, key, value, out, norm1, up, down, norm2 = self.layers[index]
-        tokens = layout.token_bounds
-        bounds = tokens if rows is None else layout.row_bounds
+        bounds = layout.token_bounds if rows is None else layout.row_bounds
         kept = h_TD if rows is None else h_TD[rows]
-        a = attend(
-            query(kept, bounds),
-            key(h_TD, tokens),
-            value(h_TD, tokens),
+        a = self.attention(
+            h_TD,
+            query,
+            key,
+            value,
             layout,
+            rows,
             self.heads,
             scale=self.scale,
             dropout=self.config.attention_dropout,

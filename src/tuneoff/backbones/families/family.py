@@ -15,7 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.sites import Site
+from tuneoff.training.attention import attend
 from tuneoff.training.layout import Kept, Layout, Pool
+from tuneoff.training.pooled_attention import attend_pooled, pools
 
 
 class Family:
@@ -66,6 +68,35 @@ class Family:
     def block(self, index: int, h_TD: Tensor, layout: Layout, rows: Tensor | None) -> Tensor:
         """One block; with `rows`, the states of those tokens alone come out: (R, D)."""
         raise NotImplementedError
+
+    def attention(
+        self,
+        x_TD: Tensor,
+        query: Site,
+        key: Site,
+        value: Site,
+        layout: Layout,
+        rows: Tensor | None,
+        heads: int,
+        *,
+        window: int | None = None,
+        **settings: Any,
+    ) -> Tensor:
+        """Attention over tokens' states: (T, H * E), or (R, H * E) for `rows`, one per sequence,
+        whose keys and values are not computed where their sites are plain products."""
+        tokens = layout.token_bounds
+        if rows is None:
+            q = query(x_TD, tokens)
+        else:
+            q = query(x_TD[rows], layout.row_bounds)
+            maps = [site.affine(x_TD.dtype) for site in (key, value)] if pools(layout, x_TD) else []
+            if maps and maps[0] is not None and maps[1] is not None:
+                settings.pop("causal", None)
+                return attend_pooled(
+                    q, x_TD, maps[0], maps[1], layout, heads, window=window, **settings
+                )
+        k, v = key(x_TD, tokens), value(x_TD, tokens)
+        return attend(q, k, v, layout, heads, window=window, **settings)
 
     def finish(self, h_RD: Tensor, layout: Layout) -> Tensor:
         """(R, D) features for the head: the final normalization or the pooler."""

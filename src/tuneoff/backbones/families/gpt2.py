@@ -14,9 +14,10 @@ from transformers.activations import ACT2FN
 
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.families.family import Family
-from tuneoff.backbones.sites import Bounds
+from tuneoff.backbones.sites import Bounds, Site
 from tuneoff.training.attention import attend
 from tuneoff.training.layout import Layout
+from tuneoff.training.pooled_attention import attend_pooled, pools
 
 _HEADS = {
     "sequence_classification": "score",
@@ -84,21 +85,39 @@ class Gpt2(Family):
         tokens = layout.token_bounds
         bounds = tokens if rows is None else layout.row_bounds
         kept = h_TD if rows is None else h_TD[rows]
-        q, k, v = qkv(norm1(h_TD, tokens), tokens).split(h_TD.shape[1], dim=1)
-        if rows is not None:
-            q = q[rows]
-        a = attend(
-            q.contiguous(),
+        a = self.own_attention(index, norm1(h_TD, tokens), qkv, layout, rows)
+        h = layout.dropout(out(a, bounds), self.residual_dropout, bounds) + kept
+        return self.feed_forward(h, norm2, up, down, layout, bounds)
+
+    def own_attention(
+        self, index: int, x_TD: Tensor, qkv: Site, layout: Layout, rows: Tensor | None
+    ) -> Tensor:
+        """As `attention`, of one projection for all three."""
+        width, scale, dropout = x_TD.shape[1], self.scale(index), self.attention_dropout
+        fused = None
+        if rows is not None and pools(layout, x_TD):
+            fused = qkv.affine(x_TD.dtype)
+        if fused is not None:
+            keys, values = (
+                [(weight[part], None if bias is None else bias[part]) for weight, bias in fused]
+                for part in (slice(width, 2 * width), slice(2 * width, None))
+            )
+            q = qkv(x_TD[rows], layout.row_bounds)[:, :width]
+            return attend_pooled(
+                q, x_TD, keys, values, layout, self.heads, scale=scale, dropout=dropout
+            )
+        q, k, v = qkv(x_TD, layout.token_bounds).split(width, dim=1)
+        q = q.contiguous() if rows is None else q[rows]
+        return attend(
+            q,
             k.contiguous(),
             v.contiguous(),
             layout,
             self.heads,
-            scale=self.scale(index),
+            scale=scale,
             causal=True,
-            dropout=self.attention_dropout,
+            dropout=dropout,
         )
-        h = layout.dropout(out(a, bounds), self.residual_dropout, bounds) + kept
-        return self.feed_forward(h, norm2, up, down, layout, bounds)
 
     def feed_forward(
         self, h: Tensor, norm: object, up: object, down: object, layout: Layout, bounds: Bounds
@@ -146,11 +165,13 @@ class GptNeo(Gpt2):
         x = norm1(h_TD, tokens)
         local = self.config.attention_layers[index] == "local"
         window = int(self.config.window_size) if local else None
-        a = attend(
-            query(x if rows is None else x[rows], bounds),
-            key(x, tokens),
-            value(x, tokens),
+        a = self.attention(
+            x,
+            query,
+            key,
+            value,
             layout,
+            rows,
             self.heads,
             scale=1.0,
             causal=True,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tuneoff.backbones.sites import Site
+from tuneoff.backbones.sites import Affine, Site
 from tuneoff.methods.hooks import folded
 from tuneoff.methods.hooks.low_rank import LowRank
 
@@ -49,6 +49,12 @@ class Decomposed(LowRank):
             frozen = y if site.bias is None else y - site.bias
         update = F.linear(F.linear(entered, self.A), self.B) * self.scaling
         return (y + (share - 1) * frozen + share * update).to(y_tO.dtype)
+
+    def affine(self, site: Site) -> Affine | None:
+        plain = super().affine(site)
+        if plain is None:
+            return None
+        return plain[0] * (self.magnitude / self._norms(site))[:, None], site.bias
 
     def merged(self, site: Site) -> dict[str, Tensor] | None:
         share = (self.magnitude / self._norms(site)).detach()

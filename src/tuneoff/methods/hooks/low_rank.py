@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from tuneoff.backbones.sites import Bounds, Hook, Site
+from tuneoff.backbones.sites import Affine, Bounds, Hook, Site
 from tuneoff.methods.hooks import folded, trained_dtype
 
 Rows = list[tuple[int, int]]
@@ -59,6 +59,12 @@ class LowRank(Hook):
         down, up = self.factors()
         delta = F.linear(F.linear(entered, down), up)
         return torch.add(y_tO, delta.to(y_tO.dtype), alpha=self.scaling)
+
+    def affine(self, site: Site) -> Affine | None:
+        if self.training and self.p > 0.0:
+            return None
+        down, up = self.factors()
+        return torch.addmm(site.weight().to(down.dtype), up, down, alpha=self.scaling), site.bias
 
     def learning_rate_ratio(self, name: str) -> float:
         return self.b_ratio if name == "B" else 1.0

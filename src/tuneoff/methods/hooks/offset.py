@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tuneoff.backbones.sites import Hook, Site
+from tuneoff.backbones.sites import Affine, Hook, Site
 from tuneoff.methods.hooks import folded, trained_dtype
 
 
@@ -21,6 +21,10 @@ class Offset(Hook):
 
     def after(self, x_tI: Tensor, y_tO: Tensor, site: Site) -> Tensor:
         return y_tO + self.offset.to(y_tO.dtype)
+
+    def affine(self, site: Site) -> Affine | None:
+        assert site.bias is not None
+        return (site.weight(), site.bias + self.offset) if site.kind == "linear" else None
 
     def merged(self, site: Site) -> dict[str, Tensor] | None:
         assert site.bias is not None

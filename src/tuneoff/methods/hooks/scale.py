@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tuneoff.backbones.sites import Hook, Site
+from tuneoff.backbones.sites import Affine, Hook, Site
 from tuneoff.methods.hooks import folded, trained_dtype
 
 
@@ -21,6 +21,10 @@ class OutputScale(Hook):
 
     def after(self, x_tI: Tensor, y_tO: Tensor, site: Site) -> Tensor:
         return (y_tO * self.l.flatten()).to(y_tO.dtype)
+
+    def affine(self, site: Site) -> Affine:
+        bias = site.bias
+        return site.weight() * self.l, None if bias is None else bias * self.l.flatten()
 
     def decays(self, name: str) -> bool:
         return False  # toward zero would be toward silence: the frozen model stands at one
