@@ -165,6 +165,33 @@ def test_options_of_run_reach_the_study(
     assert capsys.readouterr().out == "{}\n"
 
 
+def test_plan_takes_the_changes_that_run_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tuneoff.cli import studies
+
+    (tmp_path / "rows.csv").write_text("text,label\n" + "fine,good\npoor,bad\n" * 20)
+    words = (
+        "shared-task-4 --only bert-base,sst5 --seeds 2 --backbone bert-base=mini-bert "
+        "--data sst5=rows.csv --scale smoke --fair --set training.epochs=2 --device cpu"
+    )
+    seen: dict[str, Study] = {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(studies, "_show_plan", lambda study, json: seen.update(planned=study))
+    monkeypatch.setattr(
+        study_run, "run_study", lambda study, out, **options: seen.update(run=study)
+    )
+    monkeypatch.setattr("tuneoff.report.terminal.print_verdict", lambda *given: None)
+    for name in ("plan", "run"):
+        monkeypatch.setattr(sys, "argv", ["tuneoff", name, *words.split()])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        assert leaving.value.code == 0
+    assert seen["planned"] == seen["run"]
+    assert seen["planned"] != load_study("shared-task-4")
+    assert seen["planned"].conditions.scale == "smoke"
+
+
 def test_list_and_show_as_json() -> None:
     listed = json.loads(command("list", "--json").stdout)
     assert set(listed) == set(catalog.KINDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 
 from tests.backbones.tiny import save
 from tests.running.tiny_study import write_csv
+from tuneoff import registry
 
 DOCS = Path(__file__).parents[1] / "docs"
 NEW = {
@@ -178,3 +180,25 @@ def test_one_broken_file_hides_no_other_part(tmp_path: Path) -> None:
     assert listed.returncode == 0, listed.stderr
     assert "lora" in listed.stdout
     assert "cannot be used" in listed.stdout
+
+
+def test_installed_packages_are_looked_through_once_per_search_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[str] = []
+
+    def entry_points(group: str) -> list[Any]:
+        looks.append(group)
+        return []
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    registry._installed.cache_clear()
+    try:
+        for _ in range(3):
+            assert registry.get("methods", "lora").__name__ == "LoRA"
+        assert looks == ["tuneoff.methods"]
+        monkeypatch.syspath_prepend(tmp_path)  # where another package may lie
+        assert "lora" in registry.names("methods")
+        assert looks == ["tuneoff.methods"] * 2
+    finally:
+        registry._installed.cache_clear()

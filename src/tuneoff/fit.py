@@ -10,7 +10,7 @@ from tuneoff.errors import BackboneError, Problem, StudyError
 from tuneoff.study import BackboneSpec, MethodSpec, Study, TaskSpec
 
 if TYPE_CHECKING:
-    from tuneoff.backbones.backbone import Backbone
+    from tuneoff.backbones.backbone import Backbone, BackboneOptions
     from tuneoff.backbones.names import BackboneKind, Head
 
 Inspect = Callable[[BackboneSpec, str], "Backbone"]
@@ -21,7 +21,18 @@ def shape(backbone: BackboneSpec, head: str) -> Backbone:
 
     Raises BackboneError when the configuration cannot be had or has no such head.
     """
-    return _shape(backbone, head)
+    from tuneoff.backbones.backbone import BackboneOptions
+
+    return weightless(BackboneOptions(**options(backbone)), head)
+
+
+@cache
+def weightless(loading: BackboneOptions, head: Head, classes: int = 2) -> Backbone:
+    """The same for options of loading, the tokens that a task adds among them, and for a number of
+    classes."""
+    from tuneoff.backbones.backbone import inspect
+
+    return inspect(loading, head, classes)
 
 
 @cache
@@ -73,13 +84,6 @@ def _metric_problems(place: int, task: TaskSpec) -> list[Problem]:
         for name, metric in task.all_metrics.items()
         for reason in metric.problems()
     ]
-
-
-@cache
-def _shape(backbone: BackboneSpec, head: str) -> Backbone:
-    from tuneoff.backbones.backbone import BackboneOptions, inspect
-
-    return inspect(BackboneOptions(**options(backbone)), head)  # type: ignore[arg-type]
 
 
 def options(backbone: BackboneSpec) -> dict[str, Any]:

@@ -74,12 +74,20 @@ def _locations(kind: Kind) -> dict[str, str]:
     for path in sorted(package.glob("[!_]*.py")):
         if not path.stem.endswith("_rows"):
             add(path.stem, f"tuneoff.{kind}.{path.stem}")
-    for entry in importlib.metadata.entry_points(group=f"tuneoff.{kind}"):
-        add(entry.name, entry.value)
+    for name, module in _installed(kind, tuple(sys.path)):
+        add(name, module)
     for folder in _plugin_folders():
         for path in sorted((folder / kind).glob("[!_]*.py")):
             add(path.stem, str(path.resolve()))
     return found
+
+
+@cache
+def _installed(kind: Kind, path: tuple[str, ...]) -> list[tuple[str, str]]:  # noqa: ARG001 - a key
+    """Name and module of the entry points in installed packages. Looked up once for each search
+    path: every look reads a file of each package that is installed."""
+    entries = importlib.metadata.entry_points(group=f"tuneoff.{kind}")
+    return [(entry.name, entry.value) for entry in entries]
 
 
 def _plugin_folders() -> list[Path]:

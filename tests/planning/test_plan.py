@@ -217,6 +217,29 @@ def test_what_does_not_fit_is_said_and_can_be_forced(folder: Path) -> None:
     assert len(forced.cohorts) > 0
 
 
+def test_rows_are_read_once_for_all_backbones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.backbones.tiny import save
+    from tuneoff.data import encoded
+
+    read: list[str] = []
+
+    def counting(task: Any, dataset: Any, **settings: Any) -> Any:
+        read.append(dataset.title)
+        return split_rows(task, dataset, **settings)
+
+    split_rows = encoded.split_rows
+    monkeypatch.setattr(encoded, "split_rows", counting)
+    save("roberta", folder / "roberta", classes=2)
+    backbones = [{"name": name, "model": str(folder / name)} for name in ("bert", "roberta")]
+    made = plan(folder, backbones=backbones, methods=["lora", "bitfit"])
+    assert len(read) == 1
+    assert len(made.survey.data) == 2  # two tokenizers
+    plan(folder, methods=["lora"], training={"epochs": 1})
+    assert len(read) == 2
+
+
 def test_the_table_is_80_columns_wide(folder: Path) -> None:
     text = _rendered(plan(folder, tuning={"probes": 3}))
     assert max(map(len, text.splitlines())) <= 80

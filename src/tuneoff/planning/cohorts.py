@@ -17,9 +17,9 @@ from typing import Any
 
 from tuneoff.halving import Race
 from tuneoff.planning.duration import caches_prefix
+from tuneoff.planning.facts import Survey, backbone_key
 from tuneoff.planning.memory import together
 from tuneoff.planning.prediction import Prediction
-from tuneoff.planning.survey import Survey, backbone_key
 from tuneoff.runs import RunSpec
 from tuneoff.training.generation import BATCH_TOKENS
 from tuneoff.training.outcome import EVALUATION_TOKENS

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuneoff.planning.survey import BackboneFacts, DataFacts, MethodFacts
+from tuneoff.planning.facts import BackboneFacts, DataFacts, MethodFacts
 from tuneoff.runs import RunSpec
 from tuneoff.training.generation import BATCH_TOKENS
 from tuneoff.training.schedules import total_steps

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tuneoff.planning import working_memory
-from tuneoff.planning.survey import BackboneFacts, DataFacts, MethodFacts, SiteFacts
+from tuneoff.planning.facts import BackboneFacts, DataFacts, MethodFacts, SiteFacts
 from tuneoff.runs import RunSpec
 from tuneoff.training.generation import BATCH_TOKENS
 from tuneoff.training.outcome import EVALUATION_TOKENS

@@ -16,9 +16,10 @@ from tuneoff.fit import head_of
 from tuneoff.halving import Race, race
 from tuneoff.planning.cohorts import Cohort, compose
 from tuneoff.planning.duration import steps_of
+from tuneoff.planning.facts import Survey
 from tuneoff.planning.machine import Machine, measure
 from tuneoff.planning.prediction import Prediction, predict
-from tuneoff.planning.survey import Survey, survey
+from tuneoff.planning.survey import survey
 from tuneoff.runs import Contest, RunSpec, expand
 from tuneoff.study import Study
 from tuneoff.training.schedules import warmup_steps

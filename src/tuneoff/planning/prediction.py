@@ -8,9 +8,9 @@ from typing import Any
 
 from tuneoff.planning import duration, memory
 from tuneoff.planning.duration import Duration
+from tuneoff.planning.facts import DataFacts, Survey
 from tuneoff.planning.machine import Machine
 from tuneoff.planning.memory import Batches, Memory
-from tuneoff.planning.survey import DataFacts, Survey
 from tuneoff.runs import RunSpec
 
 _MARGIN = 0.9

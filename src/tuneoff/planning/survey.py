@@ -1,31 +1,34 @@
-"""What a plan is reckoned from: the sizes of a backbone's modules, of a method's trained part and
-of the data's real texts. Nothing is loaded but a configuration and the token ids.
-
-Everything here is plain numbers, so that a survey made in a worker serves a parent without torch.
+"""Surveys what a study stands on: nothing is loaded but configurations and token ids, and each
+model without weights, tokenizer and data set once, however many runs share it.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuneoff.fit import head_of, kind_of, room_of
+from tuneoff.fit import head_of, kind_of, room_of, weightless
+from tuneoff.planning.facts import (
+    BackboneFacts,
+    DataFacts,
+    GenerationFacts,
+    MethodFacts,
+    SiteFacts,
+    Survey,
+    backbone_key,
+    data_key,
+    method_key,
+)
 from tuneoff.runs import RunSpec
 
 if TYPE_CHECKING:
     from tuneoff.backbones.backbone import Backbone, BackboneOptions
-    from tuneoff.backbones.names import Head
-    from tuneoff.data.encoded import Prepared
+    from tuneoff.data.encoded import Prepared, Splits
     from tuneoff.study import BackboneSpec
 
-
-CROSSING = ("crossattention", "EncDecAttention", "encoder_attn")
-"""What modules of cross-attention are called."""
 _DROPOUT = ("hidden_dropout_prob", "resid_pdrop", "resid_dropout", "dropout_rate", "dropout")
 _ATTENTION_DROPOUT = (
     "attention_probs_dropout_prob",
@@ -34,159 +37,6 @@ _ATTENTION_DROPOUT = (
     "dropout_rate",
 )
 """What configurations call dropout of states, and of attention weights."""
-
-
-@dataclass(frozen=True)
-class SiteFacts:
-    """One module that owns parameters; see `backbones.sites.Site`."""
-
-    name: str
-    kind: str
-    role: str
-    block: int
-    inputs: int
-    outputs: int
-    parameters: int
-    is_head: bool
-    quantized: bool
-
-
-@dataclass(frozen=True)
-class BackboneFacts:
-    """A backbone's shape. padded: it has no padding-free forward, and trains in padded batches."""
-
-    kind: str
-    blocks: int
-    hidden: int
-    padded: bool
-    head: Head
-    sites: tuple[SiteFacts, ...]
-    writer: int | None = None
-    """The first block of an encoder-decoder's second stack, which reads what is said."""
-    model_type: str = ""
-    """The architecture, as transformers calls it."""
-    heads: int = 0
-    drops: bool = False
-    """Whether states are dropped in training."""
-    drops_attention: bool = False
-    """Whether attention weights are."""
-
-    def share(self, site: SiteFacts, data: DataFacts) -> float:
-        """Tokens that a site reads for each token of the input: what is said stands apart in an
-        encoder-decoder, but keys and values of cross-attention are of the input."""
-        if self.writer is None or site.block < self.writer:
-            return 1.0
-        reads_input = self.crosses(site) and site.role in ("key", "value")
-        return 1.0 if reads_input else data.said / max(1.0, data.mean_length)
-
-    def crosses(self, site: SiteFacts) -> bool:
-        """Whether a site belongs to cross-attention."""
-        return any(word in site.name for word in CROSSING)
-
-    @property
-    def parameters(self) -> int:
-        """Parameters of the whole model, head included."""
-        return sum(site.parameters for site in self.sites)
-
-
-@dataclass(frozen=True)
-class GenerationFacts:
-    """How answers are written. prompts: of the largest split that is answered; longest: tokens of
-    the longest prompt."""
-
-    prompts: int
-    longest: int
-    new_tokens: int
-    beams: int
-    draws: bool
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """A task's data in numbers. tokens, squares: per split, sum of the lengths and of their
-    squares; labelled: rows of the head per example (1 for classification); said: tokens that the
-    decoder of an encoder-decoder reads per example; generation: None where nothing is written."""
-
-    fingerprint: str
-    classes: tuple[str, ...]
-    examples: Mapping[str, int]
-    tokens: Mapping[str, int]
-    squares: Mapping[str, int]
-    longest: int
-    labelled: float
-    report: Mapping[str, Any]
-    said: float = 0.0
-    generation: GenerationFacts | None = None
-
-    @property
-    def written(self) -> int:
-        """Tokens that are generated at most for a row of test, in all beams together."""
-        asked = self.generation
-        return asked.new_tokens * asked.beams if asked else 0
-
-    @property
-    def mean_length(self) -> float:
-        """Tokens of a training example."""
-        return self.tokens["train"] / max(1, self.examples["train"])
-
-    def batch_tokens(self, batch_size: int) -> int:
-        """Real tokens of a large batch: its mean and two standard deviations."""
-        n = max(1, self.examples["train"])
-        variance = max(0.0, self.squares["train"] / n - self.mean_length**2)
-        size = min(batch_size, n)
-        most: float = size * self.mean_length + 2 * math.sqrt(size * variance)
-        return max(1, round(min(most, size * self.longest)))
-
-
-@dataclass(frozen=True)
-class MethodFacts:
-    """What a method adds to a backbone. lowest: the lowest trained place, as `Family.entry` counts;
-    owned: sites whose weights are trained; hook_weights: entries of new matrices; stacks: hooks of
-    several members are one operation."""
-
-    trainable: int
-    lowest: int
-    owned: frozenset[str]
-    hook_weights: int
-    trains_embeddings: bool
-    stacks: bool
-    alone: bool
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Facts by content: see `backbone_key`, `data_key`, `method_key`."""
-
-    backbones: Mapping[str, BackboneFacts]
-    data: Mapping[str, DataFacts]
-    methods: Mapping[str, MethodFacts]
-    seconds: float
-
-    def backbone(self, spec: RunSpec) -> BackboneFacts:
-        return self.backbones[backbone_key(spec)]
-
-    def of_data(self, spec: RunSpec) -> DataFacts:
-        return self.data[data_key(spec)]
-
-    def method(self, spec: RunSpec) -> MethodFacts:
-        return self.methods[method_key(spec)]
-
-
-def backbone_key(spec: RunSpec) -> str:
-    """Names the shape that a run's backbone has; the head's size comes from the task."""
-    return f"{spec.backbone.model_dump_json()} {spec.task.model_dump_json()}"
-
-
-def data_key(spec: RunSpec) -> str:
-    """Names the encoded data of a run: rows, task and tokenizer."""
-    return f"{spec.task.model_dump_json()} {spec.backbone.model} {spec.backbone.revision}"
-
-
-def method_key(spec: RunSpec) -> str:
-    """Names what a method adds; the learning rate does not matter."""
-    settings = spec.method.settings.model_dump_json(exclude={"learning_rate"})
-    return f"{backbone_key(spec)} {spec.method.method} {settings}"
 
 
 def run_options(spec: RunSpec, dequantized_gb: float | None = None) -> BackboneOptions:
@@ -215,22 +65,27 @@ def options_of(backbone: BackboneSpec, dequantized_gb: float | None = None) -> B
     )
 
 
-def prepared_data(spec: RunSpec, tokenizer: Any) -> Prepared:
-    """The encoded splits of a run. Raises DataError."""
-    from tuneoff.data.encoded import prepare
+def rows_of(spec: RunSpec) -> Splits:
+    """The rows of a run's splits. Raises DataError."""
+    from tuneoff.data.encoded import split_rows
 
     data = spec.task.data
-    return prepare(
+    return split_rows(
         spec.task.settings,
         data.source,
-        tokenizer,
         columns=data.columns,
         split=data.split,
         limit=data.limit,
         shift=data.shift,
-        kind=kind_of(spec.backbone),
-        room=room_of(spec.backbone),
     )
+
+
+def prepared_data(spec: RunSpec, tokenizer: Any, rows: Splits | None = None) -> Prepared:
+    """The encoded splits of a run; rows: where they were read before. Raises DataError."""
+    from tuneoff.data.encoded import encode_splits
+
+    kind, room = kind_of(spec.backbone), room_of(spec.backbone)
+    return encode_splits(spec.task.settings, rows or rows_of(spec), tokenizer, kind, room)
 
 
 def survey(specs: list[RunSpec]) -> Survey:
@@ -243,24 +98,49 @@ def survey(specs: list[RunSpec]) -> Survey:
     data: dict[str, DataFacts] = {}
     methods: dict[str, MethodFacts] = {}
     shapes: dict[str, Backbone] = {}
+    once = _Once()
     for spec in specs:
         if data_key(spec) not in data:
-            data[data_key(spec)] = _data_facts(spec)
+            data[data_key(spec)] = _data_facts(spec, once)
         facts = data[data_key(spec)]
         key = backbone_key(spec)
         if key not in backbones:
-            shapes[key] = _shape(spec, facts)
+            shapes[key] = _shape(spec, facts, once)
             backbones[key] = _backbone_facts(spec, shapes[key])
         if method_key(spec) not in methods:
             methods[method_key(spec)] = _method_facts(spec, shapes[key])
     return Survey(backbones, data, methods, time.perf_counter() - started)
 
 
-def _data_facts(spec: RunSpec) -> DataFacts:
-    from tuneoff.backbones.backbone import load_tokenizer
+@dataclass
+class _Once:
+    """What a survey has read: tokenizers, rows before any tokenizer, shapes that were checked."""
 
-    tokenizer = load_tokenizer(run_options(spec))
-    prepared = prepared_data(spec, tokenizer)
+    tokenizers: dict[Any, Any] = field(default_factory=dict)
+    splits: dict[str, Splits] = field(default_factory=dict)
+    checked: set[Any] = field(default_factory=set)
+
+    def tokenizer(self, options: BackboneOptions) -> Any:
+        """With the tokens that the task adds."""
+        from tuneoff.backbones.backbone import load_tokenizer
+
+        key = (options.model, options.revision, options.new_tokens)
+        if key not in self.tokenizers:
+            self.tokenizers[key] = load_tokenizer(options)
+        return self.tokenizers[key]
+
+    def rows(self, spec: RunSpec) -> Splits:
+        """Every backbone and tokenizer reads the same."""
+        task = spec.task
+        key = f"{task.task} {task.settings.model_dump_json()} {task.data.model_dump_json()}"
+        if key not in self.splits:
+            self.splits[key] = rows_of(spec)
+        return self.splits[key]
+
+
+def _data_facts(spec: RunSpec, once: _Once) -> DataFacts:
+    tokenizer = once.tokenizer(run_options(spec))
+    prepared = prepared_data(spec, tokenizer, once.rows(spec))
     features = prepared.features
     train = features["train"]
     labelled = float(train.labelled(np.arange(len(train))).mean())
@@ -299,14 +179,16 @@ def _generation_facts(spec: RunSpec, prepared: Prepared, tokenizer: Any) -> Gene
     )
 
 
-def _shape(spec: RunSpec, data: DataFacts) -> Backbone:
-    from tuneoff.backbones.backbone import inspect, load_tokenizer
+def _shape(spec: RunSpec, data: DataFacts, once: _Once) -> Backbone:
     from tuneoff.backbones.checkpoint import check_files, check_tokenizer
 
     options = run_options(spec)
-    shape = inspect(options, head_of(spec.backbone, spec.task), max(1, len(data.classes)))
-    check_files(options.model)
-    check_tokenizer(load_tokenizer(options), shape)
+    head, classes = head_of(spec.backbone, spec.task), max(1, len(data.classes))
+    shape = weightless(options, head, classes)
+    if (options, head, classes) not in once.checked:
+        check_files(options.model)
+        check_tokenizer(once.tokenizer(options), shape)
+        once.checked.add((options, head, classes))
     return shape
 
 

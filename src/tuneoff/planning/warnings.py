@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuneoff.planning.survey import BackboneFacts
+from tuneoff.planning.facts import BackboneFacts
 from tuneoff.runs import RunSpec
 
 _OVERFLOWS = ("t5", "mt5", "umt5")

@@ -11,7 +11,7 @@ Per token of the input, unless said; numbers, not bytes.
 
 from __future__ import annotations
 
-from tuneoff.planning.survey import BackboneFacts, DataFacts, MethodFacts, SiteFacts
+from tuneoff.planning.facts import BackboneFacts, DataFacts, MethodFacts, SiteFacts
 from tuneoff.runs import RunSpec
 
 TRAINED_LOGITS = 4

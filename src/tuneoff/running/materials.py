@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuneoff.fit import head_of
-from tuneoff.planning.survey import data_key, prepared_data, run_options
+from tuneoff.planning.facts import data_key
+from tuneoff.planning.survey import prepared_data, run_options
 from tuneoff.runs import RunSpec
 
 if TYPE_CHECKING:
