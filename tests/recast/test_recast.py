@@ -136,6 +136,31 @@ def test_other_data_reaches_every_task_that_reads_it(grid: Study, tmp_path: Path
         assert (source["validation"], source["test"]) == (tmp_path / "dev.csv", None)
 
 
+def test_a_further_test_set_is_moved_by_its_name(tmp_path: Path) -> None:
+    there = {"dataset": "hub", "name": "some/films", "columns": {"text": "review"}}
+    shift = {"films": there, "books": {"dataset": "hub", "name": "some/books"}}
+    data = {"dataset": "hub", "name": "some/reviews", "shift": shift}
+    study = load_study(
+        {
+            "backbones": ["mini-bert"],
+            "tasks": [{"name": "mood", "task": "text_classification", "data": data}],
+            "methods": ["lora"],
+        }
+    )
+    path = tmp_path / "films.csv"
+    path.write_text(ROWS.replace("text,label", "review,label"))
+    moved = with_data(study, {"films": str(path)}).tasks[0].data
+    assert (moved.dataset, moved.shift["books"].dataset) == ("hub", "hub")
+    assert moved.shift["films"].dataset == "csv"
+    assert moved.shift["films"].columns == {"text": "review"}
+    assert len(moved.shift["films"].rows()) == 12
+    path.write_text(ROWS.replace("text,label", "said,label"))
+    with pytest.raises(DataError, match="shift.films.columns.text=said"):
+        with_data(study, {"films": str(path)})
+    with pytest.raises(StudyError, match="films"):
+        with_data(study, {"filmz": str(path)})
+
+
 def test_columns_that_do_not_fit_are_named(grid: Study, tmp_path: Path) -> None:
     columns = {"text": ["title", "body"], "label": "stars"}
     changes = {f"tasks[{index}].data.columns": columns for index in (0, 1)}

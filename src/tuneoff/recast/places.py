@@ -14,6 +14,7 @@ from tuneoff.errors import DataError, Problem, StudyError
 from tuneoff.recast.data_files import found
 from tuneoff.registry import nearest
 from tuneoff.study import BackboneSpec, DataSpec, Study, TaskSpec, load_study
+from tuneoff.study_data import ShiftSpec
 from tuneoff.study_form import label
 
 
@@ -68,13 +69,16 @@ def _moved(backbone: BackboneSpec, model: str) -> BackboneSpec:
 
 
 def with_data(study: Study, places: Mapping[str, str]) -> Study:
-    """The study on other data: each task of the name, and what else reads the same data.
+    """The study on other data: each task of the name, and what else reads the same data; a further
+    test set (`shift`) by its own name.
 
     A task is also found by the last part of its data's hub name. Raises StudyError for a name that
-    is neither, and DataError for a place with no data, or with other columns than the task reads.
+    is none of these, and DataError for a place with no data, or with other columns than the task
+    reads.
     """
     called = {task.name: _names(task) for task in study.tasks}
-    known = list(dict.fromkeys(name for names in called.values() for name in names))
+    names = [name for task in study.tasks for name in (*called[task.name], *task.data.shift)]
+    known = list(dict.fromkeys(names))
     problems = [_unknown("--data", name, known, "data") for name in places]
     if any(problems):
         raise StudyError(filter(None, problems))
@@ -92,7 +96,12 @@ def with_data(study: Study, places: Mapping[str, str]) -> Study:
             named.setdefault(task.name, task.data.source.title)
             where = (f"--data {chosen[0]}={places[chosen[0]]}", f"tasks[{index}]")
             task = task.model_copy(update={"data": _data(task, places[chosen[0]], *where)})
-        tasks.append(task)
+        shift = {
+            name: _shift(task, name, places[name], f"tasks[{index}]") if name in places else one
+            for name, one in task.data.shift.items()
+        }
+        data = task.data.model_copy(update={"shift": shift})
+        tasks.append(task.model_copy(update={"data": data}))
     conditions = study.conditions.model_copy(update={"data": named})
     update = {"tasks": tuple(tasks), "conditions": conditions}
     return load_study(study.model_copy(update=update).written())
@@ -112,25 +121,46 @@ def _unknown(option: str, name: str, known: list[str], kind: str) -> Problem | N
 
 def _data(task: TaskSpec, place: str, option: str, path: str) -> DataSpec:
     """The rows of a place, under the recipe's column map where that fits."""
+    moved = _moved_source(task, task.data, place, option, f"{path}.data")
+    return task.data.model_copy(update=moved)
+
+
+def _shift(task: TaskSpec, name: str, place: str, path: str) -> ShiftSpec:
+    """As `_data`, for a further test set."""
+    one, option = task.data.shift[name], f"--data {name}={place}"
+    return one.model_copy(
+        update=_moved_source(task, one, place, option, f"{path}.data.shift.{name}")
+    )
+
+
+def _moved_source(
+    task: TaskSpec, data: DataSpec | ShiftSpec, place: str, option: str, path: str
+) -> dict[str, Any]:
     part, settings = found(place)
-    kept = task.data.source.model_dump(include={"on_bad_rows", "drop_leaked"}, exclude_unset=True)
+    kept = data.source.model_dump(include={"on_bad_rows", "drop_leaked"}, exclude_unset=True)
     source = registry.get("datasets", part).model_validate({**kept, **settings})
-    there = [one for one in source.load()["train"].column_names if not one.startswith("_")]
-    columns = _fitting(task, there, option, path)
-    return task.data.model_copy(update={"dataset": part, "source": source, "columns": columns})
+    rows = source.load()
+    there = [
+        one
+        for one in rows["train" if "train" in rows else "test"].column_names
+        if not one.startswith("_")
+    ]
+    columns = _fitting(task, data.columns, there, option, path)
+    return {"dataset": part, "source": source, "columns": columns}
 
 
-def _fitting(task: TaskSpec, there: Sequence[str], option: str, path: str) -> dict[str, Any]:
+def _fitting(
+    task: TaskSpec, columns: Mapping[str, Any], there: Sequence[str], option: str, path: str
+) -> dict[str, Any]:
     """The recipe's map where the data has its columns; none where it has the task's own.
 
     Raises DataError that names the columns, wanted and there.
     """
-    columns = task.data.columns
     label = [task.settings.label] if task.settings.label else []
     theirs = [name for one in columns.values() for name in ([one] if isinstance(one, str) else one)]
     own = list(dict.fromkeys([*columns, *label])) if columns else []
     if columns and all(name in there for name in theirs):
-        return columns
+        return dict(columns)
     if columns and all(name in there for name in own):
         return {}
     wanted = theirs or [*task.settings.text_columns(there), *label]
@@ -142,5 +172,5 @@ def _fitting(task: TaskSpec, there: Sequence[str], option: str, path: str) -> di
     raise DataError(
         f"{option}: the task {task.name!r} reads the columns {', '.join(wanted)}, and the data has "
         f"{', '.join(there)}{f' ({near})' if near else ''}. Say what each is called, e.g. "
-        f"--set {path}.data.columns.{ours}={there[0]}"
+        f"--set {path}.columns.{ours}={there[0]}"
     )
