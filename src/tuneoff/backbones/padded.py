@@ -7,8 +7,9 @@ Axes: B sequences of all members, L the longest of them.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,21 +19,27 @@ from torch.utils.checkpoint import checkpoint
 
 from tuneoff.backbones.attach import intercepted
 from tuneoff.backbones.backbone import Backbone
+from tuneoff.backbones.entrances import Entrance, Reached
 from tuneoff.errors import BackboneError
-from tuneoff.training.layout import Layout, Pool
+from tuneoff.training.layout import Kept, Layout, Pool
 from tuneoff.training.prompts import start_of_text
 
 
 class Padded:
-    """The same face as a `Family`, over the Hugging Face model's own forward. Only the features
-    that the head reads can be cached (`entry = blocks + 1`), and only where the head is separate.
-    """
+    """The same face as a `Family`, over the Hugging Face model's own forward. It begins with the
+    token ids, or with states at its one `entrance`."""
 
     def __init__(self, backbone: Backbone):
         self.backbone = backbone
         self.blocks = backbone.blocks
         self.gradient_checkpointing = False
         self.pool: Pool = "last" if backbone.kind == "decoder" else "first"
+        self.entrance: Entrance | None = None
+
+    def kept_at(self, entry: int) -> tuple[Kept, ...]:
+        """What states at `entry` are kept of: each token, or each sequence."""
+        assert self.entrance is not None, f"no entrance at {entry}"
+        return ("token",) if self.entrance.per_token else ("example",)
 
     @property
     def reads(self) -> Pool:
@@ -49,18 +56,38 @@ class Padded:
 
     def forward(self, layout: Layout, h: Tensor | None = None, entry: int = 0) -> Tensor:
         """(R, C) logits for the layout's rows, from token ids."""
-        assert h is None, "a padded forward begins with the token ids"
-        assert entry == 0, "a padded forward begins with the first block"
         model: Any = self.backbone.model
         saving = self.gradient_checkpointing and layout.streams is not None
         if saving:
             _set_checkpointing(model, partial(self._contexts, layout))
         try:
-            with self._running(layout):
+            with self._running(layout), self._from(h, layout, entry):
                 return self._forward(model, layout)
         finally:
             if saving:
                 _set_checkpointing(model, None)
+
+    def advance(self, h: Tensor | None, layout: Layout, entry: int, until: int) -> Tensor:
+        """States at the entrance, from the token ids."""
+        assert h is None, "what lies before an entrance begins with the token ids"
+        assert entry == 0, "what lies before an entrance begins with the first block"
+        assert self.entrance is not None, "no entrance"
+        assert self.entrance.place == until, f"the entrance is not at {until}"
+        try:
+            with self._running(layout), self.entrance.reading(_mask(layout)):
+                self._forward(self.backbone.model, layout)
+        except Reached as reached:
+            return reached.states
+        raise AssertionError(f"the forward never came to place {until}")
+
+    def _from(self, h: Tensor | None, layout: Layout, entry: int) -> AbstractContextManager[Any]:
+        if h is None:
+            assert entry == 0, "states are needed to begin later"
+            return nullcontext()
+        assert self.entrance is not None, "no entrance"
+        assert self.entrance.place == entry, f"the entrance is not at {entry}"
+        entering: AbstractContextManager[Any] = self.entrance.entering(h, _mask(layout))
+        return entering
 
     @contextmanager
     def _running(self, layout: Layout) -> Iterator[None]:
@@ -97,15 +124,18 @@ class Padded:
         kwargs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
         if segments is not None and bool(getattr(model.config, "type_vocab_size", 0)):
             kwargs["token_type_ids"] = segments
+        name = self._output_layer() if layout.form in ("example", "token") else None
+        body = model if name is None else getattr(model, model.base_model_prefix)
+        if "use_cache" in inspect.signature(body.forward).parameters:
+            kwargs["use_cache"] = False
         if layout.form == "sequence":
             return self._spoken(model, kwargs, layout)
         if layout.form == "span":
             made = model(**kwargs)
             return torch.stack([made.start_logits, made.end_logits], -1)[mask.bool()]
-        name = self._output_layer()
         if name is None:
             return model(**kwargs).logits  # type: ignore[no-any-return]
-        states = getattr(model, model.base_model_prefix)(**kwargs).last_hidden_state
+        states = body(**kwargs).last_hidden_state
         flat = states.reshape(-1, states.shape[-1])
         places = mask.flatten().nonzero().squeeze(1)[layout.rows]
         return self.backbone.sites[name](flat[places], layout.row_bounds)
@@ -114,7 +144,7 @@ class Padded:
         """(R, V) of an encoder-decoder that reads its own targets, shifted by one."""
         said, labelled = self._said(layout)
         with self._head_of(labelled, layout):
-            return model(**kwargs, **said, use_cache=False).logits  # type: ignore[no-any-return]
+            return model(**kwargs, **said).logits  # type: ignore[no-any-return]
 
     def _said(self, layout: Layout) -> tuple[dict[str, Tensor], Tensor]:
         """What the decoder reads, (B, U) with its mask, and (R,) the places of labelled tokens."""
@@ -219,16 +249,21 @@ class Wrapped(Padded):
 
 def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """(B, L) ids, attention mask and segment ids, padded on the right."""
-    lengths = layout.lengths
-    longest = int(lengths.max())
-    mask = torch.arange(longest, device=lengths.device) < lengths[:, None]
-    ids = torch.full(mask.shape, pad_id, dtype=torch.int64, device=lengths.device)
+    mask = _mask(layout).bool()
+    ids = torch.full(mask.shape, pad_id, dtype=torch.int64, device=mask.device)
     ids[mask] = layout.ids
     segments = None
     if layout.token_type is not None:
         segments = torch.zeros_like(ids)
         segments[mask] = layout.token_type
     return ids, mask.long(), segments
+
+
+def _mask(layout: Layout) -> Tensor:
+    """(B, L) int64, ones for real tokens."""
+    lengths = layout.lengths
+    places = torch.arange(int(lengths.max()), device=lengths.device)
+    return (places < lengths[:, None]).long()
 
 
 def _set_checkpointing(model: Any, contexts: Any) -> None:

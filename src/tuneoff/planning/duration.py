@@ -139,10 +139,11 @@ def token_operations(backbone: BackboneFacts, data: DataFacts, lowest: int) -> f
 
 
 def caches_prefix(spec: RunSpec, backbone: BackboneFacts, method: MethodFacts) -> bool:
-    """Whether frozen blocks below the lowest trained place are run once and kept."""
+    """Whether frozen blocks below the lowest trained place are run once and kept. Of a padded
+    encoder-decoder that is the encoder at most, and not counted here."""
     return (
         spec.training.cache_frozen_prefix
-        and not backbone.padded
+        and not (backbone.padded and backbone.writer is not None)
         and not method.alone
         and method.lowest > 0
     )

@@ -376,6 +376,12 @@ class Cohort:
                 f"{self.material.backbone.blocks} blocks ran once per example, "
                 "without dropout (cache_frozen_prefix)"
             )
+        if self.passes.uncached is not None:
+            notes.append(
+                "the frozen part ran anew in every pass, although cache_frozen_prefix is on: "
+                f"{self.material.backbone.config.model_type} cannot be entered above it "
+                f"({self.passes.uncached})"
+            )
         return notes
 
 

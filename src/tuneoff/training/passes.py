@@ -17,7 +17,7 @@ from tuneoff.study import Training
 from tuneoff.training.layout import Layout, Pool
 from tuneoff.training.member import Member
 from tuneoff.training.outcome import Limits, Material
-from tuneoff.training.prefix import PrefixCache, entry_of
+from tuneoff.training.prefix import PrefixCache, entry_of, find_entrance
 
 _LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,20 +32,28 @@ class Passes:
         backbone = material.backbone
         self.family: Any = family_of(backbone)
         self.entry = 0
-        if self.family is not None and training.cache_frozen_prefix:
-            lowest = min(member.lowest_block for member in members)
+        self.uncached: str | None = None
+        """Why a frozen prefix is not cached, where it should be; the end of a sentence."""
+        lowest = min(member.lowest_block for member in members)
+        caches = training.cache_frozen_prefix and members[0].whole is None
+        if self.family is not None and caches:
             self.entry = min(entry_of(lowest, self.family.blocks), self.family.deepest)
         if self.family is None:
             self.family = Padded(backbone)
         if members[0].whole is not None:
             assert len(members) == 1, "a method that rewrites the model is trained alone"
-            self.family, self.entry = members[0].whole.family(), 0
+            self.family = members[0].whole.family()
         self.family.gradient_checkpointing = training.gradient_checkpointing
         self._caches: dict[str, PrefixCache] = {}
         for site in backbone.sites.values():
             replaced = all(getattr(m.hooks.get(site.name), "replaces", False) for m in members)
             site.lower(None if replaced else _LOW.get(training.precision))
         self.carry(members)
+        if self.padded and caches and lowest > 0:
+            with self.precision():
+                self.uncached = find_entrance(self.family, lowest, material.features["train"])
+            entrance = self.family.entrance
+            self.entry = 0 if entrance is None else entrance.place
 
     @property
     def padded(self) -> bool:
