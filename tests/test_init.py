@@ -12,7 +12,7 @@ import yaml
 
 from tests.test_cli import command
 from tuneoff.errors import DataError
-from tuneoff.init import look
+from tuneoff.init import look, name_of
 from tuneoff.init_answers import answered_findings, look_for_answers
 from tuneoff.init_study import answered_study, findings, study_text, warnings
 from tuneoff.study import load_study
@@ -237,3 +237,17 @@ def test_tasks_that_write_texts_get_the_decoder_that_is_built_in(tmp_path):
     (tmp_path / "rated.csv").write_text("text,label\n" + "so good,1\nso bad,0\n" * 30)
     assert command("init", "rated.csv", "--force", folder=tmp_path).returncode == 0
     assert yaml.safe_load((tmp_path / "study.yaml").read_text())["backbones"] == ["mini-bert"]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("reviews/train.csv", "reviews"),
+        ("squad/train-v1.1.json", "squad"),
+        ("news/Data.tsv", "news"),
+        ("data/reviews.csv", "reviews"),
+        ("data/trainers.csv", "trainers"),  # shoes
+    ],
+)
+def test_a_study_is_named_after_its_file_or_folder(file: str, name: str) -> None:
+    assert name_of(Path(file)) == name

@@ -87,16 +87,21 @@ class Found:
 
     @property
     def name(self) -> str:
-        """A name for the study: the file's, or its folder's where the file is called `train`."""
-        file = self.files["train"].absolute()
-        plain = file.stem.lower() not in ("train", "training", "data")
-        return as_name(file.stem if plain else file.parent.name)
+        """A name for the study."""
+        return name_of(self.files["train"])
 
     @property
     def max_length(self) -> int:
         """Tokens that hold 95 % of the texts: a power of two from 32 to 512."""
         tokens = self.lengths[1] / CHARACTERS_PER_TOKEN + 2
         return next((size for size in (32, 64, 128, 256, 512) if size >= tokens), 512)
+
+
+def name_of(file: Path) -> str:
+    """A study's name from its file: the file's own, or its folder's where that says no more than
+    that it is data: `train.csv`, `train-v1.1.json`, `data.csv`."""
+    says_nothing = re.fullmatch(r"data|train(ing)?([-_.].*)?", file.stem, re.IGNORECASE)
+    return as_name(file.absolute().parent.name if says_nothing else file.stem)
 
 
 def look(file: Path, text: Sequence[str] = (), label: str | None = None) -> Found:

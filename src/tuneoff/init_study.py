@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tuneoff.init import Found
+from tuneoff.init import Found, name_of
 from tuneoff.init_answers import Answered, metric_of, model_facts, task_lines
-from tuneoff.study_form import label as as_name
 
 _METHODS = ("full", "last_layer", "bitfit", "lora", "ia3", "adapter")
 _IMBALANCED = 3.0  # the largest class over the smallest, from where accuracy alone misleads
@@ -66,8 +65,6 @@ def warnings(found: Found) -> list[str]:
 
 def answered_study(found: Answered, model: str, folder: Path, schema: str | None = None) -> str:
     """The study of a task that answers in text, as `study_text`."""
-    file = found.files["train"].absolute()
-    plain = file.stem.lower() not in ("train", "training", "data") and "train" not in file.stem
     renamed = {key: name for key, name in found.columns.items() if key != name}
     if found.columns.get("answers") == "answer":
         del renamed["answers"]
@@ -76,7 +73,7 @@ def answered_study(found: Answered, model: str, folder: Path, schema: str | None
     facts = model_facts(model)
     return _filled(
         schema=schema,
-        name=as_name(file.stem if plain else file.parent.name),
+        name=name_of(found.files["train"]),
         model=model,
         task=found.task,
         settings=task_lines(found, model),

@@ -26,7 +26,8 @@ import numpy as np
 
 from tuneoff.errors import LedgerError
 from tuneoff.folder_lock import FolderLock
-from tuneoff.predictions import read_predictions, sync_folder, write_predictions
+from tuneoff.predictions import read_predictions, write_predictions
+from tuneoff.whole_file import sync_folder
 
 FORMAT = 1
 """Version of the form of a line; it stands in every line as `format`."""

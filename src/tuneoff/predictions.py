@@ -9,7 +9,6 @@ are those of the metric that methods are compared by, where it reads texts.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tuneoff.errors import LedgerError
+from tuneoff.whole_file import whole
 
 _NUMBERS = {
     "row": pa.int64(),
@@ -57,14 +57,8 @@ def write_predictions(path: Path, columns: Mapping[str, Any]) -> None:
             table_NC = np.ascontiguousarray(columns[name], dtype=kind)
             offsets = np.arange(len(table_NC) + 1, dtype=np.int32) * table_NC.shape[1]
             arrays[name] = pa.ListArray.from_arrays(offsets, table_NC.reshape(-1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".parquet.tmp")
-    with temporary.open("wb") as file:
-        pq.write_table(pa.table(arrays), file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    with whole(path) as temporary:
+        pq.write_table(pa.table(arrays), temporary, compression="zstd")
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
@@ -102,14 +96,3 @@ def _column(column: Any) -> np.ndarray:
         return values
     numbers: np.ndarray = array.to_numpy(zero_copy_only=False)
     return numbers
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a new name in a folder last; Windows neither needs nor allows it."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

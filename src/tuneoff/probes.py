@@ -141,11 +141,12 @@ def score_of(probe: Mapping[str, Any], values: Mapping[str, Any], metric: str) -
     its line) is worst."""
     sign = -1.0 if registry.get("metrics", metric).higher_is_better else 1.0
     value, loss = values[metric], values.get("loss", 0.0)
+    data = probe.get("data") or {}
     return Score(
         math.inf if value is None else sign * value,
         math.inf if loss is None else loss,
         float(probe["learning_rate"]),
-        (probe.get("data") or {}).get("validation", 0),
+        (data.get("rows") or data).get("validation", 0),
     )
 
 

@@ -27,6 +27,7 @@ from tuneoff.metrics import Predicted
 from tuneoff.shifts import shifted
 from tuneoff.statistics import Estimate
 from tuneoff.verdict_warnings import warnings
+from tuneoff.whole_file import write_whole
 
 VERSION = 1
 FRONTS = ("peak_memory_bytes", "train_seconds", "trainable_parameters", "adapter_bytes")
@@ -59,10 +60,8 @@ def make_verdict(
         "warnings": list(ledger.notices),
     }
     path = Path(folder) / "verdict.json"
-    temporary = path.with_suffix(".json.tmp")
     text = json.dumps(verdict, indent=1, allow_nan=False, ensure_ascii=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text + "\n")
     return verdict
 
 

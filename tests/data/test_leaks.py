@@ -1,15 +1,19 @@
 """Leaks: against a naive search of all pairs, with near misses that must not be found."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 
 from tests.data.tokenizers import real_rows
-from tuneoff.data.leaks import clean_train, find_leaks
+from tuneoff.data.encoded import split_rows
+from tuneoff.data.leaks import Shared, clean_train, find_leaks, find_shared
 from tuneoff.data.scan import scan_rows
 from tuneoff.data.text_keys import normal_form, text_keys
 from tuneoff.datasets.arrow_rows import ArrowRows
+from tuneoff.datasets.jsonl import Jsonl
+from tuneoff.tasks.question_answering import QuestionAnswering
 from tuneoff.tasks.text_classification import TextClassification
 
 TRAIN = ["A fine film.", "Dull, dull; dull!", "Straße", ":-)", "I liked it", "日本 語"]
@@ -96,3 +100,39 @@ def test_on_real_data_the_same_rows_as_a_naive_search():
     (leak,) = find_leaks(splits, ["text"])
     assert leak.count == len(expected) > 0
     assert [one["test"] for one in leak.examples] == [f"test row {i}" for i in expected[:5]]
+
+
+def test_contexts_that_stand_in_two_splits_are_named():
+    def asked(pairs, name):
+        rows = [
+            {"question": q, "context": c, "answers": {"text": ["w"], "answer_start": [0]}}
+            for q, c in pairs
+        ]
+        return scan_rows(
+            ArrowRows.of(rows, name), ["question", "context"], QuestionAnswering(), drop=False
+        )
+
+    train = asked([("who?", "w one."), ("what?", "w two."), ("when?", "w three.")], "train")
+    test = asked(
+        [("why?", "w, ONE!"), ("how?", "w one."), ("what?", "w two."), ("who?", "w x")], "t"
+    )
+    (shared,) = find_shared({"train": train, "test": test}, "context")
+    # two rows of one context; the third is a leak itself, and the last stands there alone
+    assert shared == Shared("test", "train", "context", 2, 1)
+    (leak,) = find_leaks({"train": train, "test": test}, ["question", "context"])
+    assert leak.count == 1
+    assert find_shared({"train": train, "test": test}, None) == []
+
+
+def test_a_made_split_of_questions_shares_no_context(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNEOFF_CACHE", str(tmp_path / "cache"))
+    lines = [
+        {"question": f"who is {i}?", "context": f"w{i // 4} is here.", "answer": f"w{i // 4}"}
+        for i in range(80)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = split_rows(QuestionAnswering(), Jsonl(train=path))
+    contexts = {name: set(rows.column("context")) for name, rows in made.rows.items()}
+    assert sum(map(len, contexts.values())) == len(set.union(*contexts.values())) == 20
+    assert made.report["shared"] == []

@@ -1,5 +1,7 @@
 """Made splits and limits: proportions as scikit-learn's, and what its splits do not promise."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -130,3 +132,28 @@ def test_limits_are_stratified_and_nested():
 
 def test_limit_of_repeated_texts_is_exact():
     assert len(limited(scan(texts=["same"] * 1000), 10, Split())) == 10
+
+
+def test_rows_of_one_group_are_never_parted():
+    """As questions about one paragraph: five rows each, of different texts."""
+    whole = scan()
+    groups = text_keys([[f"paragraph {i // 5}" for i in range(1000)]])
+    grouped = dataclasses.replace(whole, groups=groups, codes=None)
+    parts = made_splits(grouped, Split(test=0.2, validation=0.2), ["test", "validation"])
+    found = [set(groups[rows]) for rows in parts.values()]
+    assert sum(map(len, found)) == len(set.union(*found)) == 200
+    assert sum(map(len, parts.values())) == 1000
+    assert len(parts["test"]) == len(parts["validation"]) == 200
+    by_row = made_splits(scan(), Split(test=0.2), ["test"])  # what is not grouped is parted
+    assert set(groups[by_row["train"]]) & set(groups[by_row["test"]])
+
+
+def test_few_large_groups_give_a_split_each():
+    groups = text_keys([["a"] * 400 + ["b"] * 350 + ["c"] * 250])
+    grouped = dataclasses.replace(scan(), groups=groups, codes=None)
+    parts = made_splits(grouped, Split(test=0.1, validation=0.1), ["test", "validation"])
+    assert {name: len(rows) for name, rows in parts.items()} == {
+        "train": 400, "test": 250, "validation": 350,
+    }  # fmt: skip
+    with pytest.raises(DataError, match="too few"):
+        made_splits(dataclasses.replace(grouped, groups=groups[:1].repeat(1000)), Split(), ["test"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,25 @@ def test_escape_codes_of_a_reason_do_not_reach_the_terminal(tmp_path: Path) -> N
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "[bold]kept[/bold]" in text
+
+
+def test_further_test_sets_have_a_line(whole_report: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(whole_report, tmp_path / "shifted"))
+    verdict = json.loads((folder / "verdict.json").read_text())
+    contest = verdict["contests"][0]
+    assert "rows of another kind" not in shown(folder)
+    other = next(one["method"] for one in contest["methods"] if one["method"] != contest["best"])
+    change = {"difference": -0.032, "interval": [-0.05, -0.01], "p": 0.01}
+    contest["shift"] = [
+        {
+            "name": "tweets", "n_test": 1200, "notes": [],
+            "methods": [
+                {"method": contest["best"], "n": 3, "mean": 0.7, "versus_test": change},
+                {"method": other, "n": 3, "mean": 0.75, "versus_test": None},
+            ],
+        }
+    ]  # fmt: skip
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    words = " ".join(shown(folder).split())
+    assert f"On tweets (1,200 rows of another kind): {other} is best, 75.0 %; " in words
+    assert f"{contest['best']} 70.0 % (−3.2 points from test)." in words

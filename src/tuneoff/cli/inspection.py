@@ -45,9 +45,9 @@ def init(
     from tuneoff.init import look
     from tuneoff.init_answers import answered_findings, look_for_answers
     from tuneoff.init_study import answered_study, findings, study_text
-    from tuneoff.report.whole_file import write_whole
     from tuneoff.study import load_study
     from tuneoff.study_schema import json_schema
+    from tuneoff.whole_file import write_whole
 
     if out.exists() and not force:
         raise TuneoffError(f"{out} is there already; choose another --out, or add --force")

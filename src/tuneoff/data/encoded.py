@@ -17,7 +17,7 @@ from tuneoff.backbones.names import BackboneKind
 from tuneoff.data import token_store
 from tuneoff.data.cache import cached
 from tuneoff.data.digest import digest, tokenizer_digest
-from tuneoff.data.leaks import clean_train, find_leaks
+from tuneoff.data.leaks import clean_train, find_leaks, find_shared
 from tuneoff.data.scan import Scanned, scan_rows
 from tuneoff.data.splits import limited, made_splits
 from tuneoff.datasets import SHIFT, SPLITS, Dataset, Rows
@@ -134,6 +134,7 @@ def split_rows(
         "made_splits": missing,
         "left_out": {name: dict(one.left_out) for name, one in scanned.items() if one.left_out},
         "leaks": [asdict(leak) for leak in leaks],
+        "shared": [asdict(one) for one in find_shared(scanned, task.grouped_by)],
         "leaked_test_rows": sum(
             leak.count for leak in leaks if (leak.split, leak.other) == ("test", "train")
         ),

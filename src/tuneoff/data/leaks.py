@@ -1,7 +1,8 @@
 """Rows of test or validation that stand in train too (or test rows in validation).
 
 Texts are compared without case, spaces and punctuation; a match is `exact` when not even those
-differ.
+differ. Where a task groups rows (questions by their context), rows whose group stands in both
+splits are counted apart: they are no copies, and still no independent ones.
 """
 
 from __future__ import annotations
@@ -32,17 +33,45 @@ class Leak:
     examples: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Shared:
+    """Rows of `split` that are no leaks, and whose `column` stands in `other` too; values: how many
+    different ones."""
+
+    split: str
+    other: str
+    column: str
+    count: int
+    values: int
+
+
+def find_shared(splits: Mapping[str, Scanned], column: str | None) -> list[Shared]:
+    """What each pair of splits shares of the column that rows are grouped by."""
+    found = []
+    for split, other in _pairs(splits):
+        ours, theirs = splits[split].scan, splits[other].scan
+        if column is None or ours.groups is None or theirs.groups is None:
+            continue
+        rows = np.isin(ours.groups, theirs.groups) & ~np.isin(ours.keys, theirs.keys)
+        if rows.any():
+            values = len(np.unique(ours.groups[rows]))
+            found.append(Shared(split, other, column, int(rows.sum()), values))
+    return found
+
+
 def find_leaks(splits: Mapping[str, Scanned], texts: Sequence[str]) -> list[Leak]:
     """The leaks between each pair of splits; pairs without any are left out. Of further test sets
     those from train."""
-    leaks = []
+    leaks = [
+        _leak(split, splits[split], other, splits[other], texts) for split, other in _pairs(splits)
+    ]
+    return [leak for leak in leaks if leak.count]
+
+
+def _pairs(splits: Mapping[str, Scanned]) -> list[tuple[str, str]]:
+    """The pairs of splits that are looked at."""
     shifts = [(name, "train") for name in splits if name.startswith(SHIFT)]
-    for split, other in (*PAIRS, *shifts):
-        if split in splits and other in splits:
-            leak = _leak(split, splits[split], other, splits[other], texts)
-            if leak.count:
-                leaks.append(leak)
-    return leaks
+    return [pair for pair in (*PAIRS, *shifts) if set(pair) <= splits.keys()]
 
 
 def clean_train(splits: Mapping[str, Scanned]) -> np.ndarray:

@@ -25,17 +25,20 @@ class Scan:
     """What the split's rows hold.
 
     keys: (n,) uint64 text keys; codes: (n,) int32 indices into names, or None without labels;
-    names: the class names met, in the order of meeting.
+    names: the class names met, in the order of meeting; groups: (n,) uint64 text keys of the
+    column that the task groups rows by, or None.
     """
 
     keys: np.ndarray
     codes: np.ndarray | None
     names: list[str]
+    groups: np.ndarray | None = None
 
     def select(self, indices: np.ndarray) -> Scan:
         """The same for some of the rows."""
         codes = None if self.codes is None else self.codes[indices]
-        return replace(self, keys=self.keys[indices], codes=codes)
+        groups = None if self.groups is None else self.groups[indices]
+        return replace(self, keys=self.keys[indices], codes=codes, groups=groups)
 
     def counts(self) -> dict[str, int]:
         """Rows per class name."""
@@ -73,7 +76,7 @@ def scan_rows(rows: Rows, texts: Sequence[str], task: Task, *, drop: bool) -> Sc
     names: dict[str, int] = {}
     faults = Faults(drop)
     reasons: Counter[str] = Counter()
-    kept, keys, codes = [], [], []
+    kept, keys, codes, groups = [], [], [], []
     start = 0
     for batch in rows.batches(_ROWS, columns):
         values = list(zip(*(batch[name] for name in columns), strict=True))
@@ -94,6 +97,8 @@ def scan_rows(rows: Rows, texts: Sequence[str], task: Task, *, drop: bool) -> Sc
         if whole:
             kept.append(start + np.array(whole, np.int64))
             keys.append(text_keys([[_text(batch[name][at]) for at in whole] for name in texts]))
+            if task.grouped_by:
+                groups.append(text_keys([[_text(batch[task.grouped_by][at]) for at in whole]]))
             if label:
                 found = (class_name(batch[label][at]) or "" for at in whole)
                 codes.append(np.array([names.setdefault(one, len(names)) for one in found]))
@@ -105,6 +110,7 @@ def scan_rows(rows: Rows, texts: Sequence[str], task: Task, *, drop: bool) -> Sc
         keys=np.concatenate(keys) if keys else np.empty(0, np.uint64),
         codes=np.concatenate(codes).astype(np.int32) if codes else None,
         names=list(names),
+        groups=np.concatenate(groups) if groups else None,
     )
     count = len(scan.keys)
     kept_rows = rows if count == start else rows.select(np.concatenate(kept))

@@ -2,7 +2,8 @@
 
 A row's place in the draw is a hash of its text key and the seed. So the draw does not depend on
 the order of rows on disk, a smaller limit is a part of a larger one, and rows with equal texts
-fall on the same side of a made split: a split that is made here makes no leaks.
+fall on the same side of a made split: a split that is made here makes no leaks. Where a task groups
+rows (questions by their context), a whole group does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def made_splits(train: Scan, split: Split, missing: list[str]) -> dict[str, np.n
     """
     n = len(train.keys)
     strata = _strata(train, split.stratify)
+    keys = train.keys if train.groups is None else train.groups
     left = np.ones(n, bool)
     chosen: dict[str, np.ndarray] = {}
     for name in ("test", "validation"):
@@ -32,7 +34,9 @@ def made_splits(train: Scan, split: Split, missing: list[str]) -> dict[str, np.n
             continue
         wanted: float | int = getattr(split, name)
         size = wanted if isinstance(wanted, int) else round(wanted * n)
-        drawn = _draw_groups(train.keys, strata, left, size, split.seed, _SALTS[name])
+        drawn = _draw_groups(keys, strata, left, size, split.seed, _SALTS[name])
+        if not len(drawn) and train.groups is not None:
+            drawn = _smallest(keys, left)
         left[drawn] = False
         if not len(drawn) or not left.any():
             raise DataError(
@@ -94,6 +98,13 @@ def _draw_groups(
         inside = inside[np.argsort(places[inside], kind="stable")][:-1]
         taken[inside[np.cumsum(sizes[inside]) <= wanted]] = True
     return rows[taken[member]]
+
+
+def _smallest(keys: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """Rows of the smallest group, where none is as small as was asked for; none of a single one."""
+    rows = np.flatnonzero(left)
+    groups, member = np.unique(keys[rows], return_inverse=True)
+    return rows[member == np.bincount(member).argmin()] if len(groups) > 1 else rows[:0]
 
 
 def _places(keys: np.ndarray, seed: int, salt: int) -> np.ndarray:

@@ -25,7 +25,7 @@ def write_report(out: Path) -> list[Path]:
     from tuneoff.report.plots import draw_over_contests, draw_pictures
     from tuneoff.report.published import beside, published_table
     from tuneoff.report.run_table import run_table
-    from tuneoff.report.whole_file import write_whole
+    from tuneoff.whole_file import write_whole
 
     contents = read_contents(Path(out))
     pictures = draw_pictures(contents)

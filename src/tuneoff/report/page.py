@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import tuneoff
-from tuneoff.report import analyses, summary
+from tuneoff.report import analyses, data_facts, summary
 from tuneoff.report import quantities as q
 from tuneoff.report.between import metric_between
 from tuneoff.report.contents import Contents, Contest
@@ -129,7 +129,7 @@ def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[st
         "contest": contest,
         "anchor": f"contest-{number}",
         "level": round(contest.confidence_level * 100),
-        "synthetic": summary.is_synthetic(contest),
+        "synthetic": data_facts.is_synthetic(contest),
         "advised": advised,
         "advised_costs": summary.costs(contest, advised) if advised else (),
         "advice": summary.advice(contest),
@@ -141,7 +141,7 @@ def _section(contest: Contest, drawn: Sequence[Picture], number: int) -> dict[st
         "between": analyses.between_rows(contest),
         "between_metric": q.axis_name(metric_between(contest)),
         "failures": summary.failures(contest),
-        "facts": summary.data_facts(contest),
+        "facts": data_facts.data_facts(contest),
         "grades": plan_grades(contest),
         "edges": summary.edge_warnings(contest),
         "confused": summary.confusions(contest),

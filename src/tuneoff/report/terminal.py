@@ -16,6 +16,7 @@ from rich.text import Text
 from tuneoff.report import quantities as q
 from tuneoff.report import summary
 from tuneoff.report.contents import Answer, Contents, Contest, read_contents
+from tuneoff.report.data_facts import further_sets
 from tuneoff.report.published import beside
 
 _MOST_FAILURES = 5
@@ -65,7 +66,8 @@ def _contest(contest: Contest, several: bool) -> list[RenderableType]:
         parts.append(_answer(answer))
         if answer.needs:
             parts.append(_indented(f"needs: {answer.needs}", "dim"))
-    if contest.answers:
+    parts += [_text(line) for line in further_sets(contest)]
+    if contest.answers or contest.shift:
         parts.append(Text())
     parts += [_text(f"Warning: {warning}", "yellow") for warning in contest.warnings]
     parts += _failures(contest)

@@ -65,6 +65,8 @@ def data_record(report: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
         "synthetic",
         "leaked_test_rows",
         "leaks",
+        "shared",
+        "rows",
         "truncated",
         "cut",
         "examples_left_out",

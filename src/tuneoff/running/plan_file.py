@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from tuneoff.errors import LedgerError
 from tuneoff.planning.cohorts import Cohort
 from tuneoff.planning.plan import FORMAT, Plan
+from tuneoff.whole_file import write_whole
 
 
 def read_plan(folder: Path) -> dict[str, Any] | None:
@@ -51,13 +51,3 @@ def write_plan(
         if one["kind"] == "run" and one["id"] not in ids
     ]
     write_whole(folder / "plan.json", json.dumps(content, indent=1) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """A file that is whole, or as it was before."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

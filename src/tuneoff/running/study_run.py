@@ -27,7 +27,7 @@ from tuneoff.planning.plan import Plan
 from tuneoff.probes import choose_rates
 from tuneoff.running.cohort_queue import CohortQueue
 from tuneoff.running.orphans import wait_for_orphans
-from tuneoff.running.plan_file import read_plan, write_plan, write_whole
+from tuneoff.running.plan_file import read_plan, write_plan
 from tuneoff.running.pool import Pool
 from tuneoff.running.profiles import cost_of
 from tuneoff.running.profiling import measure_all
@@ -37,6 +37,7 @@ from tuneoff.running.study_parts import parts_of_study
 from tuneoff.running.worker import Setup, job
 from tuneoff.runs import Contest
 from tuneoff.study import Study
+from tuneoff.whole_file import write_whole
 
 _FINAL = ("done", "diverged", "failed", "out_of_memory", "over_budget")
 

@@ -92,6 +92,9 @@ class Task(Settings):
     answer: ClassVar[str | None] = None
     """The column of the right answer in words: rows without it are no use, but it does not count
     where the same text is looked for in several splits. New rows need not have it."""
+    grouped_by: ClassVar[str | None] = None
+    """A text column whose equal values stay together in splits that are made: rows that share it
+    are no independent ones, as questions about one paragraph."""
     may_be_empty: ClassVar[frozenset[str]] = frozenset()
     """Text columns that a row may leave empty."""
     answers_in_text: ClassVar[bool] = False

@@ -75,6 +75,7 @@ class QuestionAnswering(Task):
     # exact_match and token_f1 are SQuAD's own
     metrics: ClassVar[tuple[str, ...]] = ("exact_match", "token_f1", "loss")
     answers_in_text: ClassVar[bool] = True
+    grouped_by: ClassVar[str | None] = "context"
     hub_tag: ClassVar[str] = "question-answering"
 
     @model_validator(mode="after")

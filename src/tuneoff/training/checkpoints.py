@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,17 @@ import torch
 from tuneoff.errors import LedgerError
 from tuneoff.training.member import Member
 from tuneoff.training.outcome import Stage
+from tuneoff.whole_file import whole
 
 
 def save(path: Path, members: Sequence[Member]) -> None:
     """Write all members' states; a kill leaves the file before or the file after."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     state = {
         "members": [member.state() for member in members],
         "torch_random": torch.get_rng_state(),
     }
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with whole(path) as temporary:
+        torch.save(state, temporary)
 
 
 def restore(path: Path, members: Sequence[Member]) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from tuneoff.backbones.names import builtin_names, folder_of
+from tuneoff.datasets import SHIFT
 from tuneoff.report import quantities as q
 from tuneoff.report.contents import Contest, MethodResult
-from tuneoff.report.whole_file import write_whole
+from tuneoff.whole_file import write_whole
 from tuneoff.winner.card_code import is_pair, peft_code, plain_code
 from tuneoff.winner.manifest import Manifest
 
@@ -131,10 +132,11 @@ def _use(manifest: Manifest, check: Mapping[str, Any]) -> str:
 
 def _data(manifest: Manifest, record: Mapping[str, Any]) -> str:
     data = record.get("data") or {}
+    rows = data.get("rows") or data  # examples are windows of questions, blocks of texts
     sizes = ", ".join(
-        f"{q.whole(data[split])} {split}"
+        f"{q.whole(rows[split])} {split}"
         for split in ("train", "validation", "test")
-        if isinstance(data.get(split), int)
+        if isinstance(rows.get(split), int)
     )
     lines = [f"{manifest.data.title} (`{manifest.data.dataset}`): {sizes} rows."]
     if manifest.data.synthetic:
@@ -187,6 +189,7 @@ def _results(manifest: Manifest, record: Mapping[str, Any], verdict: Contest | N
         "validation. It is one seed, and the best of its method on validation; what to expect of "
         "the method is the mean over seeds."
     ]
+    lines[0] += _further(record)
     if verdict is None or not verdict.methods:
         return lines[0] + " There is no verdict on its contest."
     if verdict.headline:
@@ -201,6 +204,19 @@ def _results(manifest: Manifest, record: Mapping[str, Any], verdict: Contest | N
     if verdict.noise_floor and verdict.noise_floor.sentence:
         lines.append(verdict.noise_floor.sentence)
     return "\n\n".join(lines)
+
+
+def _further(record: Mapping[str, Any]) -> str:
+    """This run's score on each further test set."""
+    metric, data = record["primary_metric"], record.get("data") or {}
+    parts = [
+        f" On the further test set {split.removeprefix(SHIFT)}, of rows of another kind"
+        f"{f' ({q.whole(size)})' if isinstance(size := data.get(split), int) else ''}: "
+        f"{q.score(metric, scores.get(metric))}."
+        for split, scores in record["metrics"].items()
+        if split.startswith(SHIFT)
+    ]
+    return "".join(parts)
 
 
 def _row(metric: str, one: MethodResult, verdict: Contest, run_id: str) -> str:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from tuneoff.datasets import Rows
 from tuneoff.errors import DataError, TuneoffError
 from tuneoff.metrics import Predicted
-from tuneoff.report.whole_file import write_whole
+from tuneoff.whole_file import write_whole
 from tuneoff.winner.answer_table import read_answers
 from tuneoff.winner.fresh import Job
 

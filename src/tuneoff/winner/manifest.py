@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from tuneoff import registry
 from tuneoff.backbones.names import BackboneKind, Head, builtin_names, folder_of
 from tuneoff.errors import BackboneError
-from tuneoff.report.whole_file import write_whole
 from tuneoff.settings import Settings
+from tuneoff.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tuneoff.backbones.backbone import BackboneOptions

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneoff import registry
 from tuneoff.errors import LedgerError
+from tuneoff.whole_file import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,18 +66,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> int:
         first[key] = name
         # views of one buffer, as the optimizer keeps them, would each be written as the whole
         kept[name] = tensor.detach().cpu().clone().contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole(path) as temporary:
         save_file(kept, temporary, metadata={"format": "pt", "aliases": json.dumps(aliases)})
         temporary.chmod(0o644)  # safetensors makes files that nobody else may read
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        size = temporary.stat().st_size
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return size
+    return path.stat().st_size
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
