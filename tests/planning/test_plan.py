@@ -157,6 +157,10 @@ def test_halved_probes_are_planned_rung_by_rung(folder: Path) -> None:
     assert {cohort.until for cohort in first.cohorts_of("probe")} == {2}
     assert {cohort.until for cohort in first.cohorts_of("run")} == {None}
     assert first.seconds < whole.seconds
+    assert "54 learning-rate probes, most of them stopped early" in " ".join(
+        _rendered(first).split()
+    )
+    assert "stopped early" not in _rendered(whole)
     for race in first.races.values():
         assert race.share * 27 + race.later == pytest.approx(3.0)
     own = [spec for spec in first.runs("probe") if spec.method.name == "full"]

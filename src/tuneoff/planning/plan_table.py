@@ -69,6 +69,7 @@ def _count(plan: Plan) -> str:
     done = len(plan.finished & set(plan.specs))
     text = f"{runs} run{'s' if runs != 1 else ''}"
     text += f" and {probes} learning-rate probes" if probes else ""
+    text += ", most of them stopped early" if any(r.until for r in plan.races.values()) else ""
     return text + (f", {done} of them finished" if done else "")
 
 
