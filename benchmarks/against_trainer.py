@@ -30,7 +30,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 
-from benchmarks import floor, rival
+from benchmarks import floor, page, rival
 from benchmarks.workloads import bert_folder, features, material, run
 from tuneoff.training.loop import Cohort
 from tuneoff.training.outcome import Limits, Material
@@ -436,13 +436,15 @@ NOT_BUILT = [
 ]
 
 
-def render(rows: list[Row]) -> str:
-    """The table in Markdown."""
-    lines = [
-        "| goal | work | goal | prototype | measured (median, range) | group_by_length "
-        "| share of floor | notes |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+HEADER = (
+    "| goal | work | goal | prototype | measured (median, range) | group_by_length "
+    "| share of floor | notes |"
+)
+
+
+def lines_of(rows: list[Row]) -> list[str]:
+    """Rows of the table in Markdown; not those of goals that are not measured."""
+    lines = []
     for row in rows:
         measured = "see notes"
         if row.theirs:
@@ -457,11 +459,33 @@ def render(rows: list[Row]) -> str:
             f"| {row.goal_id} | {row.what} | {row.goal} | {row.prototype} | {measured} | "
             f"{grouped} | {part} | {row.note} |"
         )
-    for goal_id, what, goal, prototype, why in NOT_BUILT:
-        if goal_id in {row.goal_id for row in rows}:
-            continue
-        lines.append(f"| {goal_id} | {what} | {goal} | {prototype} | not measured | | | {why} |")
-    return "\n".join(lines)
+    return lines
+
+
+def write(path: Path, rows: list[Row], about: str) -> None:
+    """Puts rows into the page, and their figures into the JSON beside it; what else stands in both
+    stays."""
+    text = path.read_text("utf-8") if path.exists() else NEW_PAGE
+    left = [
+        f"| {goal_id} | {what} | {goal} | {prototype} | {page.NOT_MEASURED} | | | {why} |"
+        for goal_id, what, goal, prototype, why in NOT_BUILT
+    ]
+    made = ", ".join(dict.fromkeys(row.goal_id for row in rows))
+    about = f"Last made by `python -m benchmarks.against_trainer`: {made}. {about}"
+    text = page.with_rows(text, HEADER, [*lines_of(rows), *left], about)
+    path.write_text(text, "utf-8")
+    figures = path.with_suffix(".json")
+    known = json.loads(figures.read_text("utf-8")) if figures.exists() else []
+    kept = {(one["goal_id"], one["what"]): one for one in known}
+    kept |= {(row.goal_id, row.what): vars(row) for row in rows}
+    figures.write_text(json.dumps(list(kept.values()), indent=1), "utf-8")
+
+
+NEW_PAGE = """# Benchmarks
+
+Against Hugging Face Trainer + PEFT with dynamic padding; made by
+`python -m benchmarks.against_trainer`.
+"""
 
 
 def main() -> None:
@@ -470,7 +494,9 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--data", type=Path, help="folder of SST-5 as CSV files, for G9")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="Markdown file to write; JSON beside it")
+    parser.add_argument(
+        "--out", type=Path, help="page whose rows are replaced or added; JSON beside it"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -479,11 +505,11 @@ def main() -> None:
         from benchmarks import tuning
 
         rows += tuning.g9(arguments.work, arguments.data, arguments.rounds)
-        print("\n".join(render(rows).splitlines()[2 : 2 + len(rows)]), flush=True)
+        print("\n".join(lines_of(rows)), flush=True)
     for name in arguments.rows.split(","):
         found = ROWS[name](arguments.work, arguments.rounds)
         rows += found
-        print("\n".join(render(found).splitlines()[2 : 2 + len(found)]), flush=True)
+        print("\n".join(lines_of(found)), flush=True)
     if arguments.out:
         import peft
         import transformers
@@ -494,13 +520,7 @@ def main() -> None:
             f"{peft.__version__}; {arguments.rounds} rounds; mean length "
             f"{features(256).lengths.mean():.1f} tokens"
         )
-        arguments.out.write_text(
-            "# Benchmarks\n\nAgainst Hugging Face Trainer + PEFT with dynamic padding; made by "
-            "`python -m benchmarks.against_trainer`.\n\n" + about + "\n\n" + render(rows) + "\n"
-        )
-        arguments.out.with_suffix(".json").write_text(
-            json.dumps([vars(row) for row in rows], indent=1)
-        )
+        write(arguments.out, rows, about)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import copy
 import gc
 import os
 import platform
-import re
 import statistics
 import tempfile
 import textwrap
@@ -35,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.page import with_section
 from tuneoff.backbones.backbone import BackboneOptions, load
 from tuneoff.data.batches import batches
 from tuneoff.registry import get
@@ -267,11 +267,7 @@ def main() -> None:
     section = page(args, rows, data)
     print(section)
     if args.out:
-        text = args.out.read_text("utf-8")
-        title = section.splitlines()[0]
-        pattern = re.compile(re.escape(title) + r"\n.*?(?=\n## |\Z)", re.DOTALL)
-        text = pattern.sub("", text).rstrip() + "\n\n" + section
-        args.out.write_text(text, "utf-8")
+        args.out.write_text(with_section(args.out.read_text("utf-8"), section), "utf-8")
 
 
 if __name__ == "__main__":

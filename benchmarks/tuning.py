@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from benchmarks import rival
-from benchmarks.against_trainer import Row, cpu_seconds, render, same_losses
+from benchmarks.against_trainer import HEADER, Row, cpu_seconds, lines_of, same_losses
 from benchmarks.quality_against_trainer import part
 from benchmarks.workloads import CLASSES, run
 from tuneoff.backbones.backbone import BackboneOptions, load
@@ -278,7 +278,7 @@ def main() -> None:
         arguments.rows,
         arguments.rows // 10,
     )
-    print("\n".join(render(rows).splitlines()[: 2 + len(rows)]))
+    print("\n".join([HEADER, *lines_of(rows)]))
 
 
 if __name__ == "__main__":

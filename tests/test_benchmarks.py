@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
-from benchmarks import quality_against_trainer, tuning, workloads
+from benchmarks import against_trainer, page, quality_against_trainer, tuning, workloads
 
 from tests.backbones import tiny
 from tuneoff.backbones.backbone import BackboneOptions, load
@@ -51,3 +54,50 @@ def test_tuning(material):
     (name,) = finalists
     scores = [lines[name]["metrics"]["validation"]["loss"] for lines in (grid, halved)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-9)
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def test_the_page_keeps_what_other_programs_wrote(tmp_path):
+    """Two goals measured again on the real page: their rows change, and not another line."""
+    copy = tmp_path / "benchmarks.md"
+    before = PAGE.read_text("utf-8")
+    copy.write_text(before, "utf-8")
+    known = next(line for line in before.splitlines() if line.startswith("| G3 |"))
+    work = known.split("|")[2].strip()
+    again = against_trainer.Row("G3", work, "3.2x", "2.4x", ours=[1.0], theirs=[7.0])
+    first = against_trainer.Row("G13", "GPU, at last", "10x", "none", ours=[1.0], theirs=[9.0])
+    against_trainer.write(copy, [again, first], "On this machine.")
+    after = copy.read_text("utf-8").splitlines()
+    lines = before.splitlines()
+    gone = [line for line in lines if line not in after]
+    come = [line for line in after if line not in lines]
+    assert [line.split("|")[1].strip() for line in gone] == ["G3", "G13"]
+    assert [line.count("**7.00x**") + line.count("**9.00x**") for line in come] == [1, 1, 0]
+    assert come[2].endswith("G3, G13. On this machine.")
+    assert [line for line in after if line in lines and line] == [
+        line for line in lines if line in after and line
+    ]  # in their order
+    against_trainer.write(copy, [first], "On this machine, again.")
+    assert copy.read_text("utf-8").count("Last made by") == 1
+    figures = json.loads(copy.with_suffix(".json").read_text("utf-8"))
+    assert [(one["goal_id"], one["theirs"]) for one in figures] == [("G3", [7.0]), ("G13", [9.0])]
+
+
+def test_a_page_that_is_new_has_every_goal(tmp_path):
+    path = tmp_path / "new.md"
+    row = against_trainer.Row("G1", "work", "3x", "2x", ours=[1.0], theirs=[3.0])
+    against_trainer.write(path, [row], "Here.")
+    goals = [line.split("|")[1].strip() for line in path.read_text().splitlines() if "|" in line]
+    assert goals[2:] == ["G1", *(goal for goal, *_ in against_trainer.NOT_BUILT)]
+
+
+def test_a_section_is_replaced_where_it_stands():
+    text = "# Page\n\n## One\nold\nlines\n\n## Two\nstays\n"
+    assert page.with_section(text, "## One\nnew\n") == "# Page\n\n## One\nnew\n\n## Two\nstays\n"
+    assert page.with_section(text, "## Two\nnew\n") == (
+        "# Page\n\n## One\nold\nlines\n\n## Two\nnew\n"
+    )
+    added = page.with_section(text, "## Three\nnew\n")
+    assert added == text + "\n## Three\nnew\n"
