@@ -155,7 +155,7 @@ def test_a_further_test_set_is_moved_by_its_name(tmp_path: Path) -> None:
     assert moved.shift["films"].columns == {"text": "review"}
     assert len(moved.shift["films"].rows()) == 12
     path.write_text(ROWS.replace("text,label", "said,label"))
-    with pytest.raises(DataError, match="shift.films.columns.text=said"):
+    with pytest.raises(DataError, match=r"shift\.films\.columns\.text=said"):
         with_data(study, {"films": str(path)})
     with pytest.raises(StudyError, match="films"):
         with_data(study, {"filmz": str(path)})
