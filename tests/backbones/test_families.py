@@ -77,7 +77,18 @@ def reference(backbone: Backbone, data: Features, order: np.ndarray):
 
 CASES = [
     (a, "sequence_classification")
-    for a in ("bert", "roberta", "distilbert", "gpt2", "gpt_neo", "llama", "t5", "mt5", "t5_gated")
+    for a in (
+        "bert",
+        "roberta",
+        "distilbert",
+        "gpt2",
+        "gpt_neo",
+        "llama",
+        "t5",
+        "mt5",
+        "umt5",
+        "t5_gated",
+    )
 ] + [(a, "causal_lm") for a in ("gpt2", "gpt_neo", "llama")]
 WITHOUT_A_FAMILY = (
     "opt",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tests.backbones import tiny
 from tuneoff.backbones.attach import attach
@@ -79,7 +80,7 @@ def reference(backbone: Backbone, data: Features, order: np.ndarray):
 
 
 @pytest.mark.parametrize("path", ["family", "padded"])
-@pytest.mark.parametrize("architecture", ["t5", "mt5", "t5_gated"])
+@pytest.mark.parametrize("architecture", ["t5", "mt5", "umt5", "t5_gated"])
 def test_what_it_says_and_gradients_equal_transformers(architecture, path, tmp_path):
     backbone, data = loaded(architecture, tmp_path), features()
     family = family_of(backbone) if path == "family" else Padded(backbone)
@@ -100,7 +101,7 @@ def test_what_it_says_and_gradients_equal_transformers(architecture, path, tmp_p
                 assert torch.allclose(parameter.grad, other, atol=1e-12, rtol=0), name
                 checked |= {name} if other.abs().max() > 1e-9 else set()
     assert len(checked) > 35
-    assert sum("relative" in name for name in checked) == 2
+    assert sum("relative" in name for name in checked) == (4 if architecture == "umt5" else 2)
     for name in ("encoder", "decoder"):  # negative controls: each table of distances counts
         site = f"{name}.block.0.layer.0.SelfAttention.relative_attention_bias"
         with torch.no_grad():
@@ -110,23 +111,29 @@ def test_what_it_says_and_gradients_equal_transformers(architecture, path, tmp_p
 
 
 def test_frozen_it_takes_the_same_numbers_from_the_fast_kernels(tmp_path):
-    """Without gradients to the tables, and with none at all."""
+    """Without gradients to the tables, and with none at all, attention is one fused kernel; with
+    gradients there is none for it."""
     backbone, data = loaded("t5", tmp_path), features()
     family = family_of(backbone)
     attach(backbone, [{}])
     batch = layouts.build(data, [np.arange(len(READ))], family.reads, CPU)
     expected, _, _ = reference(backbone, data, batch.order)
-    assert torch.allclose(family.forward(batch), expected, atol=1e-12, rtol=0)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # else an error
+        assert torch.allclose(family.forward(batch), expected, atol=1e-12, rtol=0)
     query = "encoder.block.0.layer.0.SelfAttention.q"
     trained = {query: Own(backbone.sites[query])}
     attach(backbone, [trained])
-    logits = family.forward(batch)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        logits = family.forward(batch)
     assert torch.allclose(logits, expected, atol=1e-12, rtol=0)
     torch.nn.functional.cross_entropy(logits, batch.targets).backward()
     *_, gradients = reference(backbone, data, batch.order)
     own = trained[query].weight.grad
     assert torch.allclose(own, gradients[f"{query}.weight"], atol=1e-12, rtol=0)
     assert own.abs().max() > 1e-4
+    attach(backbone, [hooked(backbone)])
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION), pytest.raises(RuntimeError, match="kernel"):
+        family.forward(batch)
 
 
 def test_members_say_what_they_say_alone(tmp_path):
@@ -206,4 +213,16 @@ def test_a_text_without_its_end_token_is_refused(tmp_path):
 def test_float16_weights_are_left_to_transformers(tmp_path):
     place = tiny.save("t5", tmp_path / "t5", "seq2seq_lm")
     assert family_of(load(BackboneOptions(str(place), dtype="float16"), "seq2seq_lm")) is None
-    assert family_of(load(BackboneOptions(str(place), dtype="bfloat16"), "seq2seq_lm")) is not None
+
+
+def test_weights_in_bfloat16_lose_no_more_than_16_bits_do(tmp_path):
+    place, data = tiny.save("t5_gated", tmp_path / "t5", "seq2seq_lm"), features()
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        backbone = load(BackboneOptions(str(place), dtype=dtype), "seq2seq_lm")
+        family = family_of(backbone)
+        attach(backbone, [{}])
+        found.append(family.forward(layouts.build(data, [np.arange(7)], family.reads, CPU)))
+    assert found[1].dtype == torch.bfloat16
+    difference = (found[1].float() - found[0]).abs().max() / found[0].std()
+    assert 1e-5 < float(difference) < 0.1

@@ -98,6 +98,15 @@ def configs() -> dict[str, Any]:
             vocab_size=100,
             decoder_start_token_id=0,
         ),
+        "umt5": t.UMT5Config(
+            d_model=64,
+            d_kv=16,
+            d_ff=128,
+            num_layers=2,
+            num_heads=4,
+            vocab_size=100,
+            decoder_start_token_id=0,
+        ),
         "t5_gated": t.T5Config(  # as T5 1.1: gated, nothing scaled; stacks and widths not alike
             d_model=64,
             d_kv=8,

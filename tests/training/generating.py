@@ -132,12 +132,12 @@ def answers_of_transformers(
 
 
 def encoder_decoder(architecture: str, double: bool = True) -> Backbone:
-    """`t5`, `t5_gated`, or `bert2bert` (transformers' EncoderDecoderModel)."""
+    """`t5`, `t5_gated`, `umt5`, or `bert2bert` (transformers' EncoderDecoderModel)."""
     import transformers as t
 
     torch.manual_seed(0)
     if "t5" in architecture:
-        model = t.T5ForConditionalGeneration(tiny.configs()[architecture])
+        model = t.AutoModelForSeq2SeqLM.from_config(tiny.configs()[architecture])
     else:
         reader, writer = tiny.configs()["bert"], tiny.configs()["bert"]
         writer.is_decoder = writer.add_cross_attention = True

@@ -41,7 +41,7 @@ OTHERS = {  # negative controls: one setting of the case is another
 }
 
 
-ENCODER_DECODERS = ["t5", "t5_gated", "bert2bert"]
+ENCODER_DECODERS = ["t5", "t5_gated", "umt5", "bert2bert"]
 
 
 def loaded(architecture, folder, double=True):

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tuneoff.training.attention import member_of_group
 from tuneoff.training.layout import Group, Layout, Side
 
 
@@ -114,7 +115,7 @@ def attend_sides(
         q, k, v = q.to(low), k.to(low), v.to(low)
     parts = []
     drops = layout.attention_dropout(dropout)
-    owners = group_members(layout, asking.groups) if drops else [0] * len(asking.groups)
+    owners = member_of_group(layout) if drops else [0] * len(asking.groups)
     for qg, kg, vg, mask, member in zip(
         asking.spread(q, heads),
         asked.spread(k, heads),
@@ -138,17 +139,6 @@ def attend_sides(
             weights = torch.softmax(scores, -1, dtype=wide).to(qg.dtype)
             parts.append(torch.matmul(layout.streams[member].dropout(weights, rate), vg))
     return asking.join(parts)
-
-
-def group_members(layout: Layout, groups: Sequence[Group]) -> list[int]:
-    """The member that each group belongs to."""
-    ends = [end for _, end in layout.sequence_bounds]
-    members, member = [], 0
-    for group in groups:
-        while group.first >= ends[member]:
-            member += 1
-        members.append(member)
-    return members
 
 
 def one_per_sequence(layout: Layout) -> Side:

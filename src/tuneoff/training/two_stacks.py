@@ -30,8 +30,8 @@ class TwoStackSteps:
         self.device: torch.device = family.backbone.device
         self.cache: KeyValues
         self.memory: Memory
-        self.table: Tensor
-        """(K or 1, H, 2 * room - 1) the bias of each distance."""
+        self.tables: list[Tensor]
+        """(K or 1, H, 2 * room - 1) the bias of each distance: of each block, or one for all."""
         self.owner: np.ndarray
         """(N,) the member of each row."""
 
@@ -51,7 +51,10 @@ class TwoStackSteps:
         self._read(prompts)
         count = self.members * len(prompts)
         self.owner = np.repeat(np.arange(self.members), len(prompts))
-        self.table = self.family.table("decoder", self.members, room)
+        blocks = len(self.family.decoder) if self.family.own_tables else 1
+        self.tables = [
+            self.family.table("decoder", index, self.members, room) for index in range(blocks)
+        ]
         tokens = self.history(prompts).flatten().repeat(self.members)
         ones = torch.ones(count, dtype=torch.int64, device=self.device)
         self.cache = KeyValues(len(self.family.decoder), ones, torch.zeros_like(ones))
@@ -94,28 +97,41 @@ class TwoStackSteps:
     def reorder(self, rows: Tensor) -> None:
         self.cache.reorder(rows)  # what the encoder said is the same for all beams of a prompt
 
-    def bias(self) -> Tensor:
-        """(N or 1, H, 1, end + 1) for a token at the cache's end, of itself and those before it."""
-        reach = (self.table.shape[2] + 1) // 2
-        near = self.table[:, :, reach - 1 - self.cache.end : reach, None].mT
-        return near if len(near) == 1 else near[torch.from_numpy(self.owner).to(self.device)]
+    def biases(self) -> list[Tensor]:
+        """(N or 1, H, 1, end + 1) for a token at the cache's end, of itself and those before it: of
+        each block, or one for all."""
+        owner = torch.from_numpy(self.owner).to(self.device)
+        made = []
+        for table in self.tables:
+            reach = (table.shape[2] + 1) // 2
+            near = table[:, :, reach - 1 - self.cache.end : reach, None].mT
+            made.append(near if len(near) == 1 else near[owner])
+        return made
 
 
 class _Writing:
-    """`families.t5.Said`, of one new token per text."""
+    """`families.stack_attention.Said`, of one new token per text."""
 
     def __init__(self, steps: TwoStackSteps, layout: Layout):
         self.steps, self.layout = steps, layout
         self.bounds: Bounds = layout.token_bounds
-        self.bias = steps.bias() if steps.cache.writing else None
+        self.biases = steps.biases() if steps.cache.writing else None
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, last: bool) -> Tensor:  # noqa: ARG002
+    def attend(
+        self,
+        index: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        last: bool,  # noqa: ARG002
+    ) -> Tensor:
         family, cache = self.steps.family, self.steps.cache
-        if self.bias is None:  # the token that begins a text sees itself alone
+        if self.biases is None:  # the token that begins a text sees itself alone
             cache.store(k, v, family.heads)
             return v
         k, v = k.to(q.dtype), v.to(q.dtype)  # as `sides.attend_sides`
-        return cache.attend(q, k, v, family.heads, family.scale, bias=self.bias)
+        bias = self.biases[min(index, len(self.biases) - 1)]
+        return cache.attend(q, k, v, family.heads, family.scale, bias=bias)
 
     def look_up(self, q: Tensor, key: Site, value: Site, last: bool) -> Tensor:  # noqa: ARG002
         family = self.steps.family

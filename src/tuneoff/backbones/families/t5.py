@@ -1,8 +1,8 @@
-"""T5 and mT5: an encoder and a decoder of pre-norm blocks, relative positions, no biases.
+"""T5, mT5 and umT5: an encoder and a decoder of pre-norm blocks, relative positions, no biases.
 
 Source: Raffel et al. 2020 (arXiv 1910.10683); Xue et al. 2021 (mT5, arXiv 2010.11934), with the
-gated feed-forward that T5 1.1 and Flan have too (Shazeer 2020, arXiv 2002.05202); the Hugging Face
-`modeling_t5.py`, `modeling_mt5.py`.
+gated feed-forward that T5 1.1 and Flan have too (Shazeer 2020, arXiv 2002.05202); Chung et al. 2023
+(umT5, arXiv 2304.09151); the Hugging Face `modeling_t5.py`, `modeling_mt5.py`, `modeling_umt5.py`.
 
 Axes: T tokens that are read, U that are said (classifiers and heads that mark spans say what they
 read, one place later), S sequences, R rows that the head reads, D hidden features.
@@ -11,9 +11,8 @@ read, one place later), S sequences, R rows that the head reads, D hidden featur
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +21,18 @@ from transformers.activations import ACT2FN
 
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.families.family import Family
+from tuneoff.backbones.families.stack_attention import (
+    Said,
+    SelfAttention,
+    Speech,
+    Stack,
+    said_side,
+)
 from tuneoff.backbones.sites import Bounds, Site
 from tuneoff.errors import BackboneError
-from tuneoff.training.layout import Kept, Layout, Side
+from tuneoff.training.layout import Kept, Layout
 from tuneoff.training.prompts import start_of_text
-from tuneoff.training.relative import added_at_the_end, added_to_scores, table
-from tuneoff.training.sides import Places, attend_sides, group_members, one_per_sequence
+from tuneoff.training.relative import table
 
 _HEADS = ("seq2seq_lm", "sequence_classification", "question_answering", "encoder_classification")
 State = Tensor | tuple[Tensor, Tensor]
@@ -42,10 +47,8 @@ class T5(Family):
     left the encoder's last, before its norm.
     """
 
-    model_types = ("t5", "mt5")
+    model_types = ("t5", "mt5", "umt5")
     pool = "last"
-    scale: ClassVar[float] = 1.0
-    """Queries are not scaled; T5's weights are drawn for that."""
 
     @classmethod
     def serves(cls, backbone: Backbone) -> bool:
@@ -65,11 +68,16 @@ class T5(Family):
         self.body: Any = backbone.model if body is None else body
         self.rate = float(self.config.dropout_rate)
         self.heads = int(self.config.num_heads)
+        self.scale = 1.0  # T5's weights are drawn for queries that are not scaled
         name = self.config.dense_act_fn
         # transformers writes this one out in eight passes over the widest states
         fused = partial(F.gelu, approximate="tanh")
         self.activation: Any = fused if name == "gelu_new" else ACT2FN[name]
         self.readers = int(self.config.num_layers)
+        self.own_tables = self.config.model_type == "umt5"
+        # T5 1.1 does not scale, nor does mT5; umT5 has no setting for it
+        scales = getattr(self.config, "scale_decoder_outputs", self.own_tables)
+        self.output_scale = int(self.config.d_model) ** -0.5 if scales else 1.0
         self.writes = backbone.head != "encoder_classification"
         writers = int(self.config.num_decoder_layers) if self.writes else 0
         self.encoder = [self._parts("encoder", i) for i in range(self.readers)]
@@ -112,7 +120,7 @@ class T5(Family):
         elif entry < self.blocks:
             memory, h = h
         if entry < self.blocks:
-            said = _Said(self, layout, memory)
+            said = Speech(self, layout, memory)
             for index in range(max(entry, self.readers), min(until, self.blocks)):
                 last = index == self.blocks - 1 and layout.one_row_per_sequence
                 h = self._saving(partial(self._write, index - self.readers, said, last), h, layout)
@@ -141,32 +149,16 @@ class T5(Family):
             h = self.embed(layout)
         if entry >= until:
             return h
-        places, owners = Places(layout.read), group_members(layout, layout.groups)
-        bias = self.bias("encoder", layout)
-        added = added_to_scores(bias, layout.groups, owners, causal=False)
+        own = SelfAttention(self, "encoder", layout)
         for index in range(entry, until):
-            block = partial(self._reading_block, index, layout, places, added)
-            h = self._saving(block, h, layout)
+            h = self._saving(partial(self._reading_block, index, own), h, layout)
         return h
 
-    def _reading_block(
-        self, index: int, layout: Layout, places: Places, added: Sequence[Tensor], h: Tensor
-    ) -> Tensor:
+    def _reading_block(self, index: int, own: SelfAttention, h: Tensor) -> Tensor:
         (norm, query, key, value, out), inner = self.encoder[index]
-        bounds = layout.token_bounds
+        layout, bounds = own.layout, own.layout.token_bounds
         x = norm(h, bounds)
-        a = attend_sides(
-            query(x, bounds),
-            key(x, bounds),
-            value(x, bounds),
-            places,
-            places,
-            added,
-            layout,
-            self.heads,
-            scale=self.scale,
-            dropout=self.rate,
-        )
+        a = own.attend(index, query(x, bounds), key(x, bounds), value(x, bounds))
         h = h + layout.dropout(out(a, bounds), self.rate, bounds)
         return self._feed_forward(inner, h, layout, bounds)
 
@@ -183,15 +175,10 @@ class T5(Family):
             f = f.to(weight.dtype)
         return h + layout.dropout(down(f, bounds), self.rate, bounds)
 
-    def bias(self, stack: str, layout: Layout) -> Tensor:
-        """(K or 1, H, 2 L - 1) the bias of each distance, the same in all blocks of a stack."""
-        side = layout.read if stack == "encoder" else self.side(layout)
-        reach = max(1, *(group.length for group in side.groups))
-        return self.table(stack, len(layout.token_bounds), reach)
-
-    def table(self, stack: str, members: int, reach: int) -> Tensor:
-        """(K or 1, H, 2 reach - 1); see `relative.table`."""
-        site = self.site(f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias")
+    def table(self, stack: Stack, index: int, members: int, reach: int) -> Tensor:
+        """(K or 1, H, 2 reach - 1) the bias of each distance; see `relative.table`."""
+        index = index if self.own_tables else 0
+        site = self.site(_TABLE.format(stack=stack, index=index))
         farthest = int(self.config.relative_attention_max_distance)
         return table(site, members, reach, farthest, both_ways=stack == "encoder")
 
@@ -205,15 +192,10 @@ class T5(Family):
         """(T, D) what the encoder says of each token."""
         return self._read_out(self._read(None, layout, 0, self.readers), layout)
 
-    @staticmethod
-    def side(layout: Layout) -> Side:
-        """What the decoder reads."""
-        return layout.read if layout.said is None else layout.said
-
     def _embed_said(self, layout: Layout) -> Tensor:
         """(U, D) states entering the decoder's first block: targets, or the input once more, each
         one place later, behind the token that begins a text."""
-        side = self.side(layout)
+        side = said_side(layout)
         if layout.one_row_per_sequence:
             self._check_ends(layout)
         told = layout.ids if layout.decoder_targets is None else layout.decoder_targets.clamp(min=0)
@@ -269,7 +251,7 @@ class T5(Family):
         k, v = key(x, bounds), value(x, bounds)
         if last:
             h, x, bounds = h[layout.rows], x[layout.rows], layout.row_bounds
-        a = said.attend(query(x, bounds), k, v, last)
+        a = said.attend(index, query(x, bounds), k, v, last)
         h = h + layout.dropout(out(a, bounds), self.rate, bounds)
         norm, query, key, value, out = crossing
         a = said.look_up(query(norm(h, bounds), bounds), key, value, last)
@@ -277,7 +259,7 @@ class T5(Family):
         return self._feed_forward(inner, h, layout, bounds)
 
     def finish(self, h_RD: Tensor, layout: Layout) -> Tensor:
-        bounds = layout.row_bounds if layout.one_row_per_sequence else self.side(layout).bounds
+        bounds = layout.row_bounds if layout.one_row_per_sequence else said_side(layout).bounds
         norm = self.site("decoder.final_layer_norm")
         return layout.dropout(norm(h_RD, bounds), self.rate, bounds)
 
@@ -296,83 +278,14 @@ class T5(Family):
         return sites["classification_head.out_proj"](h, bounds)
 
     def speak(self, features_RD: Tensor, bounds: Bounds) -> Tensor:
-        """(R, V) of the output layer; T5 1.0 scales what enters it, where it is the embeddings."""
-        if getattr(self.config, "scale_decoder_outputs", False):
-            features_RD = features_RD * int(self.config.d_model) ** -0.5
-        return self.backbone.sites["lm_head"](features_RD, bounds)
+        """(R, V) of the output layer, in whose embeddings T5 1.0 and umT5 scale what enters."""
+        scaled = features_RD if self.output_scale == 1.0 else features_RD * self.output_scale
+        return self.backbone.sites["lm_head"](scaled, bounds)
 
 
+_TABLE = "{stack}.block.{index}.layer.0.SelfAttention.relative_attention_bias"
 _ATTENTION = {"encoder": ("SelfAttention",), "decoder": ("SelfAttention", "EncDecAttention")}
-
-
 _Pair = tuple[Tensor, Tensor]
-
-
-class Said(Protocol):
-    """What the decoder's blocks need of the texts that they say."""
-
-    layout: Layout
-    bounds: Bounds
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, last: bool) -> Tensor:
-        """Self-attention, causal; last: one query at each sequence's end."""
-
-    def look_up(self, q: Tensor, key: Site, value: Site, last: bool) -> Tensor:
-        """Cross-attention, to what was read."""
-
-
-@dataclass
-class _Said:
-    """What the decoder's blocks share in one forward. memory: (T, D) what the encoder says."""
-
-    family: T5
-    layout: Layout
-    memory: Tensor
-
-    def __post_init__(self) -> None:
-        layout = self.layout
-        side = self.family.side(layout)
-        self.bounds = side.bounds
-        owners = group_members(layout, side.groups)
-        bias = self.family.bias("decoder", layout)
-        self.read, self.places = Places(layout.read), Places(side)
-        self.added = added_to_scores(bias, side.groups, owners, causal=True)
-        self.seen = [group.mask for group in layout.groups]
-        if layout.one_row_per_sequence:
-            self.ends = Places(one_per_sequence(layout))
-            self.added_at_ends = added_at_the_end(bias, side.groups, owners, layout.lengths)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, last: bool) -> Tensor:
-        asking, added = (self.ends, self.added_at_ends) if last else (self.places, self.added)
-        return self._between(q, k, v, asking, self.places, added)
-
-    def look_up(self, q: Tensor, key: Site, value: Site, last: bool) -> Tensor:
-        bounds = self.layout.token_bounds
-        k, v = key(self.memory, bounds), value(self.memory, bounds)
-        return self._between(q, k, v, self.ends if last else self.places, self.read, self.seen)
-
-    def _between(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        asking: Places,
-        asked: Places,
-        added: Sequence[Tensor | None],
-    ) -> Tensor:
-        family = self.family
-        return attend_sides(
-            q,
-            k,
-            v,
-            asking,
-            asked,
-            added,
-            self.layout,
-            family.heads,
-            scale=family.scale,
-            dropout=family.rate,
-        )
 
 
 def _means(memory_TD: Tensor, layout: Layout) -> Tensor:
