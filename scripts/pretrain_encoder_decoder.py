@@ -7,13 +7,15 @@ One command does all of it, on one CPU core or on a GPU where there is one:
 1. tokenizer   unigram pieces with 100 sentinels, as T5's, learned from the novels
 2. tokens      all novels as one array of token ids, two books held out
 3. vectors     token embeddings before any training, by counting (see `novels.meaning`)
-4. training    span corruption: the encoder reads a row with gaps, the decoder says what stood in
-               them; in some rows the one gap is the whole second half
+4. training    the encoder reads a row with gaps, and the decoder says what stood in them, or the
+               whole row as it was; in some steps the one gap is the row's second half
 5. folder      Hugging Face layout, weights in fp16, with the settings and the loss curve
 
 All rows of a step have the same gaps' number and lengths in all, so that nothing is padded.
 Stages 1 to 3 are kept in --work and reused; training continues from its last checkpoint there.
-Source: Raffel et al. 2020 (T5, arXiv 1910.10683); the long gap: Tay et al. 2022 (UL2, 2205.05131).
+Source: Raffel et al. 2020 (T5, arXiv 1910.10683); the long gap: Tay et al. 2022 (UL2, 2205.05131);
+the whole row: Lewis et al. 2020 (BART, 1910.13461). Gaps alone leave a model that hardly listens to
+its encoder after so few steps (docs/log.md, 2026-11-25): the words around a gap say little of it.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ import pretraining
 
 PAD, EOS, UNK = 0, 1, 2
 SENTINELS = 100
+KINDS = ("gaps", "continued", "restored")  # of steps
 FOLDER = Path(__file__).resolve().parents[1] / "src/tuneoff/backbones/builtin/tuneoff-mini-t5"
 
 
@@ -55,7 +58,8 @@ class Settings:
     rows: tuple[tuple[int, int, float], ...] = ((48, 64, 0.5), (24, 128, 0.5))
     missing: float = 0.25  # share of a row that stands in gaps
     gap: int = 3  # mean length of one
-    continued: float = 0.3  # share of the steps whose gap is the second half
+    continued: float = 0.15  # share of the steps whose gap is the second half
+    restored: float = 0.45  # share of the steps in which the decoder says the whole row
     frequent: int = 2048
     sampled: int = 1024
     whole_softmax: float = 0.15  # share of the run, at its end, that scores the whole vocabulary
@@ -175,18 +179,24 @@ class Batches:
         """A step's (B, I) and (B, O)."""
         s = self.s
         rows, length, _ = s.rows[rng.choice(len(s.rows), p=[share for *_, share in s.rows])]
-        return self.some(rows, length, rng.random() < s.continued, rng)
+        shares = [1 - s.continued - s.restored, s.continued, s.restored]
+        return self.some(rows, length, KINDS[rng.choice(len(KINDS), p=shares)], rng)
 
     def some(
-        self, rows: int, length: int, continued: bool, rng: np.random.Generator
+        self, rows: int, length: int, kind: str, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Rows with short gaps, or with the second half as the gap."""
+        """Rows with short gaps (`gaps`, and `restored`: to be said whole), or with the second half
+        as the gap (`continued`)."""
         ids = self.windows.draw(rows, length, rng)
-        if continued:
+        if kind == "continued":
             lost = np.tile(np.arange(length) >= length // 2, (rows, 1))
         else:
             lost = gaps(rows, length, self.s, rng)
-        return corrupted(ids, lost, self.s.vocabulary)
+        read, said = corrupted(ids, lost, self.s.vocabulary)
+        if kind == "restored":
+            end = np.full((rows, 1), EOS)
+            said = torch.from_numpy(np.concatenate([ids, end], 1).astype(np.int64))
+        return read, said
 
 
 def states(model: T5ForConditionalGeneration, read: Tensor, said: Tensor) -> Tensor:
@@ -208,10 +218,10 @@ def held_out_loss(
     """Mean loss in nats a token over the whole vocabulary, on the same gaps each time; and with
     each row's text exchanged for another row's, which shows how much the encoder tells."""
     device, found = next(model.parameters()).device, {}
-    for name, continued in (("gaps", False), ("continued", True)):
+    for name in KINDS:
         rng, sums = np.random.default_rng(1), np.zeros(2)
         for _ in range(steps):
-            drawn = batches.some(16, 128, continued, rng)
+            drawn = batches.some(16, 128, name, rng)
             read, said = (ids.to(device) for ids in drawn)
             for place, text in enumerate((read, read.roll(1, 0))):
                 logits = states(model, text, said) @ model.shared.weight.T
@@ -243,7 +253,7 @@ def unigram_loss(batches: Batches, counts_V: np.ndarray, steps: int) -> float:
     """Nats a token of targets under their own frequencies in training, without any reading."""
     rng = np.random.default_rng(1)
     share_V = (counts_V + 1) / (counts_V + 1).sum()
-    said = [batches.some(16, 128, False, rng)[1].flatten() for _ in range(steps)]
+    said = [batches.some(16, 128, "gaps", rng)[1].flatten() for _ in range(steps)]
     return float(-np.log(share_V[torch.cat(said).numpy()]).mean())
 
 
@@ -272,15 +282,15 @@ to test; not to build a product on.
 | tokenizer | unigram pieces, {s.vocabulary:,} tokens with 100 sentinels, learned from the same novels |
 | data | {corpus["books"]} English novels, {corpus["tokens"] / 1e6:.1f} million tokens; public domain where copyright ends 70 years after the author's death |
 | seen | {record["tokens_seen"] / 1e6:.1f} million tokens in {record["steps"]:,} steps, {record["seconds"] / 60:.0f} minutes of one {record["device"]} |
-| loss on {len(corpus["held_out"])} held-out books, nats a token | gaps {found["held_out_loss_gaps"]:.2f}, with another row's text to read {found["held_out_loss_gaps_other_text"]:.2f}; token frequencies alone {found["unigram_loss"]:.2f} |
+| loss on {len(corpus["held_out"])} held-out books, nats a token | gaps {found["held_out_loss_gaps"]:.2f}, with another row's text to read {found["held_out_loss_gaps_other_text"]:.2f}, token frequencies alone {found["unigram_loss"]:.2f}; whole rows {found["held_out_loss_restored"]:.2f} and {found["held_out_loss_restored_other_text"]:.2f} |
 | made with | `scripts/pretrain_encoder_decoder.py` |
 | licence | Apache-2.0, as tuneoff |
 
 ## How it was trained
 
-Span corruption: a quarter of a row stands in gaps of three tokens on average, each gap marked by a
-sentinel, and the decoder says what stood in them; in three of ten steps the one gap is the row's
-whole second half. Token vectors start from co-occurrence counts (PPMI, then a truncated SVD). Muon
+A quarter of a row stands in gaps of three tokens on average, each gap marked by a sentinel, and
+the decoder says what stood in them (T5's span corruption), or the whole row as it was (BART's text
+infilling; {s.restored:.0%} of the steps); in {s.continued:.0%} of the steps the one gap is the row's second half. Token vectors start from co-occurrence counts (PPMI, then a truncated SVD). Muon
 trains the layers' matrices, AdamW the rest; the rate rises for a moment and falls to zero in a line.
 All settings, the corpus hash and the loss curve are in `training.json`.
 """  # noqa: E501 - rows of a table
