@@ -193,6 +193,13 @@ def test_a_cached_prefix_changes_nothing(architecture, entry, tmp_path):
     assert torch.allclose(family.forward(batch, cached, entry), family.forward(batch), atol=1e-13)
 
 
+def test_what_the_body_itself_holds_is_no_head(tmp_path):
+    """XLNet keeps the state of masked tokens beside its blocks."""
+    backbone = loaded("xlnet", tmp_path)
+    assert backbone.sites["transformer"].block == -1
+    assert [s.name for s in backbone.head_sites] == ["sequence_summary.summary", "logits_proj"]
+
+
 def test_a_saved_head_for_other_classes_is_drawn_anew(tmp_path):
     folder = tiny.save("bert", tmp_path / "bert", classes=7)
     backbone = load(BackboneOptions(str(folder)), classes=["a", "b", "c"])

@@ -42,7 +42,7 @@ def find_sites(
     for name, module in owners:
         kind = _module_kind(module)
         index = roles.block(name)
-        outside = not name.startswith(prefix)
+        outside = not f"{name}.".startswith(prefix)  # the body may hold some itself: XLNet
         if two_stacks:
             outside = places[name] > blocks
         is_head = (outside and head in CLASSIFIERS) or (
