@@ -128,6 +128,7 @@ class CohortQueue:
             progress = message.value
             if shown is not None:
                 shown.share = progress.steps_done / max(1, progress.steps_due)
+                shown.stage = progress.stage
                 losses = list(progress.losses.values())
                 shown.loss = sum(losses) / len(losses) if losses else shown.loss
             return
@@ -219,7 +220,11 @@ class CohortQueue:
         pace = (self._spent + trust) / max(self._expected + trust, 1e-9)
         for worker in self.pool.busy:
             shown = self._underway.get(id(worker))
-            rest += worker.tag.seconds * (1 - (shown.share if shown else 0.0))
+            if shown is None:
+                rest += worker.tag.seconds
+            else:  # `seconds` are of training and of what follows; `share` is of training alone
+                planned = worker.tag.seconds - (time.monotonic() - shown.started)
+                rest += max(worker.tag.seconds * (1 - shown.share), planned)
         longest = max((cohort.seconds for cohort in self._pending), default=0.0)
         return pace * (max(rest / self.pool.size, longest) + self.later_seconds)
 

@@ -19,10 +19,12 @@ _PLAIN_SECONDS = 15.0
 
 @dataclass
 class Underway:
-    """One cohort in a worker. share: of its steps, done; loss: the mean of its members' last."""
+    """One cohort in a worker. share: of its steps, done; stage: what it does after them, in words;
+    loss: the mean of its members' last."""
 
     label: str
     share: float = 0.0
+    stage: str = ""
     loss: float | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -91,7 +93,7 @@ class Lines:
             text += f" · about {minutes(left_seconds)} left"
         for one in underway.values():
             loss = "" if one.loss is None else f" loss {one.loss:.3f}"
-            text += f" · {one.label} {one.share:.0%}{loss}"
+            text += f" · {one.label} {one.stage or f'{one.share:.0%}{loss}'}"
         if self._terminal:
             import shutil
 

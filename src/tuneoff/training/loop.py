@@ -69,23 +69,16 @@ def train_cohort(
     cohort.begin()
     while cohort.active:
         losses = cohort.step()
-        evaluated = cohort.evaluate_due()
+        cohort.evaluate_due()
         if report is not None:
-            report(
-                Progress(
-                    sum(m.step for m in cohort.members),
-                    sum(m.due for m in cohort.members),
-                    losses,
-                    "evaluated" if evaluated else "",
-                )
-            )
+            report(cohort.progress(losses))
         if checkpoint is not None and time.monotonic() - saved >= limits.checkpoint_seconds:
             checkpoints.save(checkpoint, cohort.members)
             saved = time.monotonic()
     if checkpoint is not None and len(cohort.members) > 1 and stage.until is not None:
         checkpoints.save(checkpoint, cohort.members)  # a kill among the states changes no company
     checkpoints.save_each(stage, cohort.members)
-    return cohort.outcomes()
+    return cohort.outcomes(report)
 
 
 class Cohort:
@@ -244,11 +237,11 @@ class Cohort:
             flat = flat / torch.from_numpy(np.where(by_example, counts, 1))
         return flat.to(self.device)
 
-    def evaluate_due(self) -> bool:
+    def evaluate_due(self) -> None:
         """Evaluate the members for which it is time; keep the best; stop those that are done."""
         due = [m for m in self.active if m.evaluation_due or m.at_rung]
         if not due:
-            return False
+            return
         if "validation" in self.material.features:
             started = time.perf_counter()
             self.passes.carry(due)
@@ -268,7 +261,6 @@ class Cohort:
             if member.at_rung and not member.finished:
                 member.stop_at_rung()
         self.begin()
-        return True
 
     def _judge(self, member: Member, scores: dict[str, object]) -> None:
         """Note an evaluation; keep the best checkpoint; stop after too many without a better."""
@@ -296,8 +288,14 @@ class Cohort:
             if patience is not None and member.without_better >= patience:
                 member.leave("done")
 
-    def outcomes(self) -> list[Outcome]:
+    def progress(self, losses: Mapping[str, float], stage: str = "") -> Progress:
+        """How far the members are."""
+        due = sum(member.due for member in self.members)
+        return Progress(sum(member.step for member in self.members), due, losses, stage)
+
+    def outcomes(self, report: Report | None = None) -> list[Outcome]:
         """Every member on the splits that it may see, at its best checkpoint."""
+        tell = report or (lambda _: None)
         done = [member for member in self.members if member.status == "done"]
         for member in done:
             if member.best is not None:
@@ -310,6 +308,7 @@ class Cohort:
             wanted = [m for m in done if split == "validation" or m.spec.kind == "run"]
             if not wanted:
                 continue
+            tell(self.progress({}, f"on {split}"))
             started = time.perf_counter()
             self.passes.carry(wanted)
             found = evaluate(self.passes, self.material, split, in_text=split != "validation")
@@ -318,6 +317,8 @@ class Cohort:
                 member.seconds["evaluation"] += (time.perf_counter() - started) / len(wanted)
         started = time.perf_counter()
         runs = [member for member in done if member.spec.kind == "run"]
+        if runs and runs[0].spec.evaluation.interpolation:
+            tell(self.progress({}, "between the models"))
         between = interpolated(self.passes, self.material, runs, results)
         for member in runs:
             member.seconds["evaluation"] += (time.perf_counter() - started) / len(runs)

@@ -74,12 +74,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Progress:
-    """A sign of life: steps done and due over all members still training, and the last losses."""
+    """A sign of life: steps done and due over all members still training, the last losses, and in
+    words what is done after the last step."""
 
     steps_done: int
     steps_due: int
     losses: Mapping[str, float]
-    event: str = ""
+    stage: str = ""
 
 
 Report = Callable[[Progress], None]
