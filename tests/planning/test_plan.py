@@ -124,7 +124,8 @@ def test_every_run_is_in_one_cohort_and_seeds_are_spread(folder: Path) -> None:
 
 @pytest.mark.parametrize("architecture", ["t5", "opt"])
 def test_what_has_a_family_is_planned_in_cohorts(folder: Path, architecture: str) -> None:
-    """T5 as BERT: seeds of small hooks together, and what stands on one cached prefix."""
+    """T5 as BERT: seeds of small hooks together, and what stands on one cached prefix; what runs
+    padded has its prefix alone."""
     top = {"method": "top_blocks", "k": 1}
     methods = ["last_layer", top, "lora", "full"]
     data = tiny_study(folder, architecture=architecture, methods=methods, seeds=[3, 4])
@@ -144,7 +145,7 @@ def test_what_has_a_family_is_planned_in_cohorts(folder: Path, architecture: str
         for run, one in made.predictions.items()
         if one.duration.prefix > 0
     }
-    assert cached == (set() if backbone.padded else {"last_layer", "top_blocks"})
+    assert cached == {"last_layer", "top_blocks"}
 
 
 def test_halved_probes_are_planned_rung_by_rung(folder: Path) -> None:
