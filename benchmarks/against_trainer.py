@@ -20,7 +20,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ import torch
 from benchmarks import floor, page, rival
 from benchmarks.workloads import bert_folder, features, material, run
 from tuneoff.training.loop import Cohort
-from tuneoff.training.outcome import Limits, Material
+from tuneoff.training.outcome import Limits, Material, Prefixes
 
 ALL = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 
@@ -66,10 +66,11 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 
 
 def train_ours(stuff: Material, runs: list[Any]) -> float:
-    """A cohort's whole training, caches and set-up included."""
+    """A cohort's whole training, caches and set-up included, with nothing kept from an earlier."""
+    fresh = replace(stuff, prefixes=Prefixes())
 
     def work() -> None:
-        cohort = Cohort(runs, stuff, Limits())
+        cohort = Cohort(runs, fresh, Limits())
         cohort.begin()
         while cohort.active:
             cohort.step()

@@ -27,6 +27,7 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ from tuneoff.probes import leader, score_of
 from tuneoff.registry import get
 from tuneoff.training.features import Features
 from tuneoff.training.loop import train_cohort
-from tuneoff.training.outcome import Material, Stage
+from tuneoff.training.outcome import Material, Prefixes, Stage
 from tuneoff.training.schedules import total_steps, warmup_steps
 
 RATES = [float(f"{1e-4 * 1000 ** (place / 26):.3g}") for place in range(27)]
@@ -106,6 +107,7 @@ def probe(where: str, rate: float, seed: int, kind: str = "probe") -> Any:
 def search(where: str, seed: int, material: Material, stopping: bool) -> dict[str, dict[str, Any]]:
     """The lines of all probes. stopping: whether the worse ones stop at the rungs, or all are
     scored there and go on."""
+    material = replace(material, prefixes=Prefixes())  # nothing is kept from an earlier search
     specs = {spec.run_id: spec for spec in (probe(where, rate, seed) for rate in RATES)}
     lines: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -4,15 +4,16 @@ its solo run."""
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from tests.training.cases import material, speaking, spec
+from tests.training.cases import features, material, speaking, spec
 from tuneoff.data.batches import order
 from tuneoff.training.loop import Cohort, train_cohort
-from tuneoff.training.outcome import Limits
+from tuneoff.training.outcome import Limits, Prefixes
 
 STEPS = 6
 
@@ -253,7 +254,7 @@ def test_a_cached_prefix_runs_once(method, architecture, tmp_path):
         cohort.passes.cache(split)
     built = dict(ran)
     assert built[0] > 0
-    (outcome,) = train_cohort([run], stuff)
+    (outcome,) = train_cohort([run], replace(stuff, prefixes=Prefixes()))
     again = {block: ran[block] - built[block] for block in ran}
     assert again[0] == built[0]
     assert again[2] > 3 * built[2] if method == "top_blocks" else again[2] == built[2]
@@ -279,6 +280,20 @@ def test_a_cached_prefix_of_an_encoder_decoder_changes_nothing(case, made, tmp_p
     assert plain[1].passes.entry == 0
     assert np.allclose(cached[0], plain[0], atol=1e-12, rtol=0)
     assert len(set(cached[0])) == STEPS
+
+
+def test_a_prefix_is_kept_for_the_next_cohort_on_the_same_material(tmp_path):
+    stuff = material(tmp_path)
+    run = spec("top_blocks", training={"cache_frozen_prefix": True})
+    alone = engine_losses(run, stuff)[0]
+    kept = stuff.prefixes.states["train"]
+    assert engine_losses(run, stuff)[0] == alone
+    assert stuff.prefixes.states["train"] is kept
+    fewer = replace(stuff, features={**stuff.features, "train": features(44, 7)})
+    assert engine_losses(run, fewer)[0] != alone  # other rows are not taken for these
+    engine_losses(spec("full"), stuff)
+    assert not stuff.prefixes.states  # what another cohort has no use for takes no memory from it
+    assert engine_losses(run, stuff)[0] == alone
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 30])

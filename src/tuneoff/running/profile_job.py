@@ -49,6 +49,7 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
     """The cost of training a run of this setting alone, as a dict with the keys of `cost` in
     `results.jsonl` and some more; what was not measured is None."""
     from tuneoff.training.loop import Cohort
+    from tuneoff.training.outcome import Prefixes
 
     spec = order.spec
     cuda = spec.device == "cuda"
@@ -63,6 +64,7 @@ def profile(order: ProfileOrder, say: Say) -> dict[str, Any]:  # noqa: ARG001 - 
             name: _sample(one, _SAMPLE_TOKENS if name == "train" else None)
             for name, one in whole.items()
         },
+        prefixes=Prefixes(),
     )
     meter = PeakMeter(spec.device)
     cohort = Cohort([spec], material, order.limits)

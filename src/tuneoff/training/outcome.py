@@ -20,11 +20,27 @@ if TYPE_CHECKING:
     from tuneoff.study import TaskSpec
     from tuneoff.tasks import Task
     from tuneoff.training.generation import Generation
+    from tuneoff.training.prefix import PrefixCache
 
 EVALUATION_TOKENS = 4096
 """Tokens read at a time in evaluation, all members together: memory against speed."""
 
 Status = Literal["done", "diverged", "failed", "over_budget", "stopped"]
+
+
+@dataclass
+class Prefixes:
+    """A frozen prefix's states by split, kept from one cohort to the next on the same material as
+    long as these enter the model at the same place."""
+
+    key: Any = None
+    states: dict[str, PrefixCache] = field(default_factory=dict)
+
+    def at(self, key: Any) -> dict[str, PrefixCache]:
+        """The states for a place; those of another one are let go."""
+        if key != self.key:
+            self.key, self.states = key, {}
+        return self.states
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,7 @@ class Material:
     task: Task
     features: Mapping[str, Features]
     classes: tuple[str, ...]
+    prefixes: Prefixes = field(default_factory=Prefixes, compare=False, repr=False)
 
     def generation(self) -> Generation | None:
         """How answers are generated; None where they are not."""

@@ -44,7 +44,6 @@ class Passes:
             assert len(members) == 1, "a method that rewrites the model is trained alone"
             self.family = members[0].whole.family()
         self.family.gradient_checkpointing = training.gradient_checkpointing
-        self._caches: dict[str, PrefixCache] = {}
         for site in backbone.sites.values():
             replaced = all(getattr(m.hooks.get(site.name), "replaces", False) for m in members)
             site.lower(None if replaced else _LOW.get(training.precision))
@@ -54,6 +53,10 @@ class Passes:
                 self.uncached = find_entrance(self.family, lowest, material.features["train"])
             entrance = self.family.entrance
             self.entry = 0 if entrance is None else entrance.place
+        self._place = None
+        if self.entry > 0:
+            self._place = (self.entry, self.family.kept_at(self.entry), training.precision)
+        material.prefixes.at(self._place)
 
     @property
     def padded(self) -> bool:
@@ -85,20 +88,21 @@ class Passes:
         """The split's cached prefix, built when first asked for; None where there is none."""
         if self.entry == 0:
             return None
-        if split not in self._caches:
+        caches, features = self.material.prefixes.at(self._place), self.material.features[split]
+        if split not in caches or caches[split].features is not features:
             backbone = self.material.backbone
             carried = self.members
             attach(backbone, [])
             with self.precision():
-                self._caches[split] = PrefixCache(
+                caches[split] = PrefixCache(
                     backbone,
                     self.family,
-                    self.material.features[split],
+                    features,
                     self.entry,
                     self.limits.prefix_cache_bytes,
                 )
             self.carry(carried)
-        return self._caches[split]
+        return caches[split]
 
     def logits(self, layout: Layout, split: str) -> Tensor:
         """(R, C) for the layout's rows of a split."""

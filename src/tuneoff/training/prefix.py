@@ -48,7 +48,7 @@ class PrefixCache:
     def __init__(
         self, backbone: Backbone, family: Any, features: Features, entry: int, memory_bytes: int
     ):
-        self.entry = entry
+        self.entry, self.features = entry, features
         self.kinds: tuple[Kept, ...] = family.kept_at(entry)
         self.device = backbone.device
         self.states: list[Tensor] = []
