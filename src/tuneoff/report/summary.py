@@ -206,16 +206,20 @@ def noise_sentence(contest: Contest) -> str:
 
 
 def progress(contents: Contents) -> str:
-    """`21 of 24 runs finished; 1 diverged, 2 out of memory`."""
-    total = len(contents.runs)
-    if not total:
+    """`21 of 24 runs finished; 1 diverged, 2 out of memory`. What the verdict does not count, being
+    of other settings, data or code, stands apart."""
+    runs = [run for contest in contents.contests for run in contest.runs if run.counted]
+    apart = len(contents.runs) - len(runs)
+    if not contents.runs:
         return "no run has finished yet"
     tally: dict[str, int] = {}
-    for run in contents.runs:
+    for run in runs:
         tally[run.status] = tally.get(run.status, 0) + 1
     done = tally.pop("done", 0)
-    rest = ", ".join(f"{count} {status_name(status)}" for status, count in tally.items())
-    return f"{done} of {total} runs finished" + (f"; {rest}" if rest else "")
+    rest = [f"{count} {status_name(status)}" for status, count in tally.items()]
+    if apart:
+        rest.append(f"{apart} of other settings, data or code not counted")
+    return f"{done} of {len(runs)} runs finished" + (f"; {', '.join(rest)}" if rest else "")
 
 
 def run_score(metric: str, run: Run, split: str) -> float | None:
