@@ -355,6 +355,13 @@ def test_no_better_than_the_most_frequent_class_is_said(tmp_path):
     assert any("most frequent class" in text for text in contest["warnings"])
 
 
+def test_where_nothing_is_right_nothing_is_recommended(tmp_path):
+    wrong = {"full": -9.0, "lora": -9.0}
+    contest = only(make_folder(tmp_path, methods=list(wrong), strengths=wrong, failures=False))
+    assert [method["mean"] for method in contest["methods"]] == [0.0, 0.0]
+    assert contest["headline"].startswith("Use none of them yet: accuracy is 0 for full and lora")
+
+
 def test_a_torn_ledger_is_said(tmp_path):
     folder = make_folder(tmp_path, methods=["full", "lora"], failures=False)
     with (folder / "results.jsonl").open("a") as file:

@@ -38,6 +38,12 @@ def headline(judge: Judge) -> str:
             f"({phrases.counted(len(best.runs), 'seed')}); there is nothing to compare it with."
         )
     seeds = phrases.counted(len(choice.runs), "seed")
+    if judge.nothing_right:
+        return (
+            f"Use none of them yet: {name} is 0 for {phrases.listed(_labels(judge))} ({seeds}), so "
+            "that nothing tells them apart. Train longer or on more rows, try higher learning "
+            "rates, or take a stronger backbone."
+        )
     others = [entry.label for entry in judge.equals if entry is not choice]
     doubtful = [entry.label for entry in judge.leaders if entry not in judge.equals]
     if choice is not best:
@@ -70,6 +76,10 @@ def headline(judge: Judge) -> str:
             f"Use {best.label}{_rate(best)}: {gap} the next, {second.label} ({span}, {seeds}, {p})."
         )
     return " ".join(part for part in (first, _worse(judge), _unsure(judge)) if part)
+
+
+def _labels(judge: Judge) -> list[str]:
+    return [entry.label for entry in judge.finished]
 
 
 def _named(entry: Entry) -> str:

@@ -39,6 +39,12 @@ class Judge:
         sign = -1 if self.contest.metric.higher_is_better else 1
         return sorted(entries, key=lambda entry: sign * self.comparison.mean(entry.label).value)
 
+    @property
+    def nothing_right(self) -> bool:
+        """Whether every method scores nothing at all."""
+        means = [self.comparison.mean(entry.label).value for entry in self.finished]
+        return self.contest.metric.higher_is_better and not any(means)
+
     def tied(self, entry: Entry, other: Entry) -> bool:
         """Whether the two cannot be told apart, after correction for all pairs."""
         return self.comparison.corrected_p(entry.label, other.label) >= 1 - self.level
