@@ -23,7 +23,7 @@ from tuneoff.errors import DataError
 from tuneoff.registry import get
 from tuneoff.tasks.cloze import PARAPHRASE, Cloze
 from tuneoff.training.evaluation import evaluate
-from tuneoff.training.outcome import Material
+from tuneoff.training.outcome import Limits, Material
 
 TASK = Cloze(
     template="w10 w11 {text} w12 {text_pair} w13 w14",
@@ -73,6 +73,7 @@ def evaluated(made, task, data):
     family = family_of(made) or Padded(made)
     passes = SimpleNamespace(
         count=1,
+        limits=Limits(),
         reads=family.reads,
         logits=lambda layout, split: family.forward(layout),
         set_training=lambda training: None,
