@@ -72,11 +72,7 @@ def reference(backbone: Backbone, data: Features, order: np.ndarray):
         found.append((logits[labels != -100], labels[labels != -100]))
     logits, targets = (torch.cat(parts) for parts in zip(*found, strict=True))
     loss = torch.nn.functional.cross_entropy(logits, targets)
-    loss.backward()
-    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.requires_grad_(False)
-    model.zero_grad()
-    return logits.detach(), loss.detach(), gradients
+    return logits.detach(), loss.detach(), tiny.gradients_of(loss, model)
 
 
 @pytest.mark.parametrize("path", ["family", "padded"])

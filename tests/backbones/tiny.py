@@ -20,6 +20,15 @@ def configs() -> dict[str, Any]:
         "vocab_size": 100,
         "max_position_embeddings": 64,
     }
+    stacks = {
+        "d_model": 64,
+        "d_kv": 16,
+        "d_ff": 128,
+        "num_layers": 2,
+        "num_heads": 4,
+        "vocab_size": 100,
+        "decoder_start_token_id": 0,
+    }
     return {
         "bert": t.BertConfig(**wide, type_vocab_size=2),
         "roberta": t.RobertaConfig(
@@ -89,24 +98,8 @@ def configs() -> dict[str, Any]:
             hidden_size=64, n_layer=3, n_head=4, vocab_size=100, bos_token_id=0, eos_token_id=0
         ),
         "mpt": t.MptConfig(d_model=64, n_layers=3, n_heads=4, vocab_size=100, max_seq_len=64),
-        "mt5": t.MT5Config(
-            d_model=64,
-            d_kv=16,
-            d_ff=128,
-            num_layers=2,
-            num_heads=4,
-            vocab_size=100,
-            decoder_start_token_id=0,
-        ),
-        "umt5": t.UMT5Config(
-            d_model=64,
-            d_kv=16,
-            d_ff=128,
-            num_layers=2,
-            num_heads=4,
-            vocab_size=100,
-            decoder_start_token_id=0,
-        ),
+        "mt5": t.MT5Config(**stacks),
+        "umt5": t.UMT5Config(**stacks),
         "t5_gated": t.T5Config(  # as T5 1.1: gated, nothing scaled; stacks and widths not alike
             d_model=64,
             d_kv=8,
@@ -119,17 +112,7 @@ def configs() -> dict[str, Any]:
             tie_word_embeddings=False,
             decoder_start_token_id=0,
         ),
-        "t5": t.T5Config(
-            d_model=64,
-            d_kv=16,
-            d_ff=128,
-            num_layers=2,
-            num_heads=4,
-            vocab_size=100,
-            decoder_start_token_id=0,
-            pad_token_id=0,
-            eos_token_id=1,
-        ),
+        "t5": t.T5Config(**stacks, pad_token_id=0, eos_token_id=1),
     }
 
 
@@ -173,3 +156,12 @@ def save(
         tokenizer_object=words, unk_token="w3", pad_token=pad
     ).save_pretrained(folder)
     return folder
+
+
+def gradients_of(loss: torch.Tensor, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What the loss gives each parameter by its name; the model is then frozen again."""
+    loss.backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.requires_grad_(False)
+    model.zero_grad()
+    return found

@@ -81,9 +81,8 @@ class BlockEntrance:
 
         with ExitStack() as hooks:
             for index, block in enumerate(self.below):
-                hooks.callback(block.register_forward_hook(left(index)).remove)
-            handle = self.block.register_forward_pre_hook(entered, with_kwargs=True)
-            hooks.callback(handle.remove)
+                hooks.enter_context(block.register_forward_hook(left(index)))
+            hooks.enter_context(self.block.register_forward_pre_hook(entered, with_kwargs=True))
             yield
         if seen != list(range(self.place + 1)):
             raise NoEntranceError("its blocks do not run one after the other, each once")
@@ -93,11 +92,8 @@ class BlockEntrance:
         def entered(_module: nn.Module, args: Any, kwargs: Any) -> None:
             raise Reached(_states_in(args, kwargs)[mask.bool()])
 
-        handle = self.block.register_forward_pre_hook(entered, with_kwargs=True)
-        try:
+        with self.block.register_forward_pre_hook(entered, with_kwargs=True):
             yield
-        finally:
-            handle.remove()
 
     @contextmanager
     def entering(self, states: Tensor, mask: Tensor) -> Iterator[None]:
@@ -111,8 +107,7 @@ class BlockEntrance:
         with ExitStack() as changed:
             for block, form in zip(self.below, self._forms, strict=True):
                 changed.enter_context(_replaced(block, _passing_by(form)))
-            handle = self.block.register_forward_pre_hook(entered, with_kwargs=True)
-            changed.callback(handle.remove)
+            changed.enter_context(self.block.register_forward_pre_hook(entered, with_kwargs=True))
             yield
 
 
@@ -144,11 +139,8 @@ class ModuleEntrance:
             if self._pools and pooled.requires_grad:  # type: ignore[union-attr]
                 raise NoEntranceError("its pooler is trained")
 
-        handle = self.module.register_forward_hook(left)
-        try:
+        with self.module.register_forward_hook(left):
             yield
-        finally:
-            handle.remove()
         if len(seen) != 1:
             raise NoEntranceError(f"{type(self.module).__name__} ran {len(seen)} times in one pass")
 
@@ -162,11 +154,8 @@ class ModuleEntrance:
             kept = states[torch.arange(len(mask), device=mask.device), place]
             raise Reached(torch.cat([kept, output.pooler_output], 1) if self._pools else kept)
 
-        handle = self.module.register_forward_hook(left)
-        try:
+        with self.module.register_forward_hook(left):
             yield
-        finally:
-            handle.remove()
 
     @contextmanager
     def entering(self, states: Tensor, mask: Tensor) -> Iterator[None]:

@@ -23,6 +23,7 @@ from tuneoff.backbones.entrances import Entrance, Reached
 from tuneoff.errors import BackboneError
 from tuneoff.training.layout import Kept, Layout, Pool
 from tuneoff.training.prompts import start_of_text
+from tuneoff.training.streams import as_of
 
 
 class Padded:
@@ -74,7 +75,7 @@ class Padded:
         assert self.entrance is not None, "no entrance"
         assert self.entrance.place == until, f"the entrance is not at {until}"
         try:
-            with self._running(layout), self.entrance.reading(_mask(layout)):
+            with self._running(layout), self.entrance.reading(real_tokens(layout)):
                 self._forward(self.backbone.model, layout)
         except Reached as reached:
             return reached.states
@@ -86,7 +87,7 @@ class Padded:
             return nullcontext()
         assert self.entrance is not None, "no entrance"
         assert self.entrance.place == entry, f"the entrance is not at {entry}"
-        entering: AbstractContextManager[Any] = self.entrance.entering(h, _mask(layout))
+        entering: AbstractContextManager[Any] = self.entrance.entering(h, real_tokens(layout))
         return entering
 
     @contextmanager
@@ -108,16 +109,8 @@ class Padded:
     @contextmanager
     def _again(self, layout: Layout, states: list[Any]) -> Iterator[None]:
         """Within: as it was when the members' streams had these states."""
-        streams = layout.streams or ()
-        now = [stream.state() for stream in streams]
-        try:
-            for stream, state in zip(streams, states, strict=True):
-                stream.restore(state)
-            with self._running(layout):
-                yield
-        finally:
-            for stream, state in zip(streams, now, strict=True):
-                stream.restore(state)
+        with as_of(layout.streams or (), states), self._running(layout):
+            yield
 
     def _forward(self, model: Any, layout: Layout) -> Tensor:
         ids, mask, segments = pad(layout, int(model.config.pad_token_id or 0))
@@ -249,7 +242,7 @@ class Wrapped(Padded):
 
 def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """(B, L) ids, attention mask and segment ids, padded on the right."""
-    mask = _mask(layout).bool()
+    mask = real_tokens(layout).bool()
     ids = torch.full(mask.shape, pad_id, dtype=torch.int64, device=mask.device)
     ids[mask] = layout.ids
     segments = None
@@ -259,7 +252,7 @@ def pad(layout: Layout, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
     return ids, mask.long(), segments
 
 
-def _mask(layout: Layout) -> Tensor:
+def real_tokens(layout: Layout) -> Tensor:
     """(B, L) int64, ones for real tokens."""
     lengths = layout.lengths
     places = torch.arange(int(lengths.max()), device=lengths.device)

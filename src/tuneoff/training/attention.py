@@ -41,10 +41,7 @@ def attend(
     which is right for a first token without and a last token with a causal mask. window: a token
     sees itself and the window - 1 tokens before it (GPT-Neo's local attention).
     """
-    if not q.dtype == k.dtype == v.dtype:
-        # Under autocast an adapted projection is in 16 bits, and a 4-bit one beside it in 32.
-        low = min((q.dtype, k.dtype, v.dtype), key=lambda dtype: dtype.itemsize)
-        q, k, v = q.to(low), k.to(low), v.to(low)
+    q, k, v = of_one_type(q, k, v)
     key_heads = key_heads or heads
     if layout.cache is not None:
         if layout.cache.writing:
@@ -160,6 +157,13 @@ def _for_each_head(x: Tensor, key_heads: int, heads: int) -> Tensor:
     """(T, G * E) -> (T, H * E): each key head as often as it is shared."""
     grouped = x.view(len(x), key_heads, -1)
     return grouped.repeat_interleave(heads // key_heads, dim=1).flatten(1)
+
+
+def of_one_type(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three in the smallest type among them: under autocast an adapted projection is in 16
+    bits, and a 4-bit one beside it in 32."""
+    low = min((q.dtype, k.dtype, v.dtype), key=lambda dtype: dtype.itemsize)
+    return q.to(low), k.to(low), v.to(low)
 
 
 def take(x: Tensor, group: Group) -> Tensor:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tuneoff.backbones.backbone import Backbone
 from tuneoff.backbones.entrances import NoEntranceError, entrances
-from tuneoff.backbones.padded import Padded
+from tuneoff.backbones.padded import Padded, real_tokens
 from tuneoff.training import layout as layouts
 from tuneoff.training.features import Features
 from tuneoff.training.layout import Kept, Layout
@@ -165,9 +165,7 @@ def _prove(family: Padded, features: Features, some: np.ndarray) -> None:
         return layouts.build(features, [indices], family.reads, device)
 
     together = layout_of(some)
-    lengths = together.lengths
-    mask = (torch.arange(int(lengths.max()), device=device) < lengths[:, None]).long()
-    with torch.enable_grad(), entrance.watching(mask):
+    with torch.enable_grad(), entrance.watching(real_tokens(together)):
         plain = family.forward(together).detach()
     with torch.no_grad():
         kept = [

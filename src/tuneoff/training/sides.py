@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tuneoff.training.attention import member_of_group
+from tuneoff.training.attention import member_of_group, of_one_type
 from tuneoff.training.layout import Group, Layout, Side
 
 
@@ -109,10 +109,7 @@ def attend_sides(
     q: (U, H * E) of the asking side; k, v: of the asked side; added: per group (B or 1, H or 1,
     L or 1, M), with -inf where nothing is to be seen, or None -> (U, H * E).
     """
-    if not q.dtype == k.dtype == v.dtype:
-        # As in `attention.attend`: under autocast some come in 16 bits, others in 32.
-        low = min((q.dtype, k.dtype, v.dtype), key=lambda dtype: dtype.itemsize)
-        q, k, v = q.to(low), k.to(low), v.to(low)
+    q, k, v = of_one_type(q, k, v)
     parts = []
     drops = layout.attention_dropout(dropout)
     owners = member_of_group(layout) if drops else [0] * len(asking.groups)

@@ -3,6 +3,9 @@ is in its cohort, and a resumed member goes on where it stopped."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -47,3 +50,16 @@ class Stream:
     def restore(self, state: Tensor) -> None:
         """Go on from `state`."""
         self.generator.set_state(state)
+
+
+@contextmanager
+def as_of(streams: Sequence[Stream], states: Sequence[Tensor]) -> Iterator[None]:
+    """Within: the streams draw what they drew from these states on; after, they go on from now."""
+    now = [stream.state() for stream in streams]
+    try:
+        for stream, state in zip(streams, states, strict=True):
+            stream.restore(state)
+        yield
+    finally:
+        for stream, state in zip(streams, now, strict=True):
+            stream.restore(state)

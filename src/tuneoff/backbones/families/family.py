@@ -18,6 +18,7 @@ from tuneoff.backbones.sites import Site
 from tuneoff.training.attention import attend
 from tuneoff.training.layout import Kept, Layout, Pool
 from tuneoff.training.pooled_attention import attend_pooled, pools
+from tuneoff.training.streams import as_of
 
 
 class Family:
@@ -79,8 +80,10 @@ class Family:
         rows: Tensor | None,
         heads: int,
         *,
+        scale: float,
+        dropout: float,
+        causal: bool = False,
         window: int | None = None,
-        **settings: Any,
     ) -> Tensor:
         """Attention over tokens' states: (T, H * E), or (R, H * E) for `rows`, one per sequence,
         whose keys and values are not computed where their sites are plain products."""
@@ -89,14 +92,25 @@ class Family:
             q = query(x_TD, tokens)
         else:
             q = query(x_TD[rows], layout.row_bounds)
-            maps = [site.affine(x_TD.dtype) for site in (key, value)] if pools(layout, x_TD) else []
-            if maps and maps[0] is not None and maps[1] is not None:
-                settings.pop("causal", None)
+            keys = values = None
+            if pools(layout, x_TD):
+                keys, values = key.affine(x_TD.dtype), value.affine(x_TD.dtype)
+            if keys is not None and values is not None:
                 return attend_pooled(
-                    q, x_TD, maps[0], maps[1], layout, heads, window=window, **settings
+                    q,
+                    x_TD,
+                    keys,
+                    values,
+                    layout,
+                    heads,
+                    scale=scale,
+                    dropout=dropout,
+                    window=window,
                 )
         k, v = key(x_TD, tokens), value(x_TD, tokens)
-        return attend(q, k, v, layout, heads, window=window, **settings)
+        return attend(
+            q, k, v, layout, heads, scale=scale, dropout=dropout, causal=causal, window=window
+        )
 
     def finish(self, h_RD: Tensor, layout: Layout) -> Tensor:
         """(R, D) features for the head: the final normalization or the pooler."""
@@ -152,13 +166,7 @@ class Family:
             if first:
                 first = False
                 return block(h)
-            now = [stream.state() for stream in streams]
-            for stream, state in zip(streams, begin, strict=True):
-                stream.restore(state)
-            try:  # torch ends a recomputation by an exception once it has what it needs
+            with as_of(streams, begin):  # torch may end a recomputation by an exception
                 return block(h)
-            finally:
-                for stream, state in zip(streams, now, strict=True):
-                    stream.restore(state)
 
         return checkpoint(run, h, use_reentrant=False)  # type: ignore[no-any-return]
