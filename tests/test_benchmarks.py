@@ -62,7 +62,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 def test_the_page_keeps_what_other_programs_wrote(tmp_path):
     """Two goals measured again on the real page: their rows change, and not another line."""
     copy = tmp_path / "benchmarks.md"
-    before = PAGE.read_text("utf-8")
+    page = PAGE.read_text("utf-8").splitlines(keepends=True)
+    before = "".join(
+        line for line in page if not line.startswith("Last made by")
+    )  # it may have one
     copy.write_text(before, "utf-8")
     known = next(line for line in before.splitlines() if line.startswith("| G3 |"))
     work = known.split("|")[2].strip()
